@@ -1,0 +1,45 @@
+#!/bin/sh
+# Fail if a file includes a header of a room it may not see.
+# The table is the architecture: one line per room, the rooms it may include.
+allowed() {
+    case $1 in
+    base)      echo "base" ;;
+    nn)        echo "nn base" ;;
+    backend)   echo "backend nn base" ;;
+    diffusion) echo "diffusion base" ;;
+    io)        echo "io base" ;;
+    data)      echo "data io base" ;;
+    model)     echo "model nn base" ;;
+    train)     echo "train model diffusion data io nn base" ;;
+    api)       echo "api train model diffusion data io backend nn base" ;;
+    cli)       echo "api cli" ;;
+    *)         echo "" ;;
+    esac
+}
+# Third-party headers live in one room each.
+home() {
+    case $1 in
+    png.h|turbojpeg.h|jansson.h|zlib.h) echo io ;;
+    *intrin.h) echo backend ;;
+    *) echo any ;;
+    esac
+}
+bad=0
+for f in $(find src cli -name '*.[ch]' | sort); do
+    case $f in src/*) room=$(echo "$f" | cut -d/ -f2) ;; *) room=cli ;; esac
+    for inc in $(sed -n 's/^#include "\([a-z_]*\)\/.*/\1/p' "$f" | sort -u); do
+        case " $(allowed "$room") " in
+        *" $inc "*) ;;
+        *) echo "$f: $room may not include $inc/"; bad=1 ;;
+        esac
+    done
+    for inc in $(sed -n 's/^#include <\([a-zA-Z_/0-9.]*\)>.*/\1/p' "$f" | sort -u); do
+        where=$(home "$inc")
+        [ "$where" = any ] || [ "$where" = "$room" ] || { echo "$f: <$inc> belongs to $where/"; bad=1; }
+    done
+    case $f in src/backend/*) ;; *)
+        grep -nE "^ *# *if.*(CUDA|AVX|AMX|__BF16)" "$f" && { echo "$f: device conditionals belong to backend/"; bad=1; } ;;
+    esac
+done
+[ $bad = 0 ] && echo "layers ok"
+exit $bad
