@@ -1,0 +1,145 @@
+#include "io/image.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/file.h"
+#include "io/image_format.h"
+
+/* Larger than any picture within IMAGE_MAX_PIXELS. */
+enum { IMAGE_MAX_FILE = 1 << 30 };
+
+struct image_decoder { jpeg_decoder *jpeg; };
+
+void image_free(image *im)
+{
+    if (!im) return;
+    free(im->data);
+    *im = (image){ 0 };
+}
+
+ddpm_status image_check_size(uint64_t w, uint64_t h)
+{
+    if (w == 0 || h == 0) return ddpm_fail(DDPM_EFORMAT, "the picture has no pixels");
+    if (w > IMAGE_MAX_PIXELS || h > IMAGE_MAX_PIXELS || w * h > IMAGE_MAX_PIXELS)
+        return ddpm_fail(DDPM_EFORMAT, "the picture claims %llu x %llu pixels; the limit is %d",
+                         (unsigned long long)w, (unsigned long long)h, IMAGE_MAX_PIXELS);
+    return DDPM_OK;
+}
+
+ddpm_status image_alloc(int w, int h, int c, image *out)
+{
+    assert(c >= 1 && c <= 4);
+    *out = (image){ 0 };
+    DDPM_TRY(image_check_size((uint64_t)w, (uint64_t)h));
+    const size_t bytes = (size_t)w * (size_t)h * (size_t)c;
+    uint8_t *data = malloc(bytes);
+    if (!data) return ddpm_fail(DDPM_ENOMEM, "no memory for a picture of %zu bytes", bytes);
+    *out = (image){ w, h, c, data };
+    return DDPM_OK;
+}
+
+ddpm_status image_decoder_new(image_decoder **d)
+{
+    *d = calloc(1, sizeof **d);
+    if (!*d) return ddpm_fail(DDPM_ENOMEM, "no memory for an image decoder");
+    const ddpm_status s = jpeg_decoder_new(&(*d)->jpeg);
+    if (s != DDPM_OK) {
+        free(*d);
+        *d = NULL;
+    }
+    return s;
+}
+
+void image_decoder_free(image_decoder *d)
+{
+    if (!d) return;
+    jpeg_decoder_free(d->jpeg);
+    free(d);
+}
+
+/* ITU-R 601 luma in 16-bit fixed point, as Pillow's convert("L"). */
+static uint8_t luma(const uint8_t *rgb)
+{
+    return (uint8_t)((rgb[0] * 19595u + rgb[1] * 38470u + rgb[2] * 7471u + 0x8000u) >> 16);
+}
+
+static void convert_pixels(const image *in, image *out)
+{
+    const size_t n = (size_t)in->w * (size_t)in->h;
+    const int alpha = in->c == 2 || in->c == 4 ? in->c - 1 : -1;
+    for (size_t i = 0; i < n; i++) {
+        const uint8_t *p = in->data + i * (size_t)in->c;
+        uint8_t *q = out->data + i * (size_t)out->c;
+        if (out->c == 1) {
+            q[0] = in->c < 3 ? p[0] : luma(p);
+            continue;
+        }
+        q[0] = p[0];
+        q[1] = in->c < 3 ? p[0] : p[1];
+        q[2] = in->c < 3 ? p[0] : p[2];
+        if (out->c == 4) q[3] = alpha < 0 ? 255 : p[alpha];
+    }
+}
+
+static ddpm_status convert_channels(int channels, image *im)
+{
+    image out;
+    DDPM_TRY(image_alloc(im->w, im->h, channels, &out));
+    convert_pixels(im, &out);
+    image_free(im);
+    *im = out;
+    return DDPM_OK;
+}
+
+ddpm_status image_decoder_decode(image_decoder *d, const void *bytes, size_t len, int channels, image *out)
+{
+    assert(channels == 0 || channels == 1 || channels == 3 || channels == 4);
+    *out = (image){ 0 };
+    if (png_recognise(bytes, len)) DDPM_TRY(png_decode(bytes, len, out));
+    else if (jpeg_recognise(bytes, len)) DDPM_TRY(jpeg_decode(d->jpeg, bytes, len, out));
+    else return ddpm_fail(DDPM_EFORMAT, "neither a PNG nor a JPEG picture");
+    if (channels == 0 || channels == out->c) return DDPM_OK;
+    const ddpm_status s = convert_channels(channels, out);
+    if (s != DDPM_OK) image_free(out);
+    return s;
+}
+
+ddpm_status image_decode(const void *bytes, size_t len, int channels, image *out)
+{
+    *out = (image){ 0 };
+    image_decoder *d;
+    DDPM_TRY(image_decoder_new(&d));
+    const ddpm_status s = image_decoder_decode(d, bytes, len, channels, out);
+    image_decoder_free(d);
+    return s;
+}
+
+ddpm_status image_decode_file(const char *path, int channels, image *out)
+{
+    *out = (image){ 0 };
+    uint8_t *bytes;
+    size_t len;
+    DDPM_TRY(file_read_all(path, IMAGE_MAX_FILE, &bytes, &len));
+    const ddpm_status s = image_decode(bytes, len, channels, out);
+    free(bytes);
+    return s == DDPM_OK ? s : ddpm_context(s, "%s: ", path);
+}
+
+ddpm_status image_probe(const void *bytes, size_t len, int *w, int *h, int *c)
+{
+    if (png_recognise(bytes, len)) return png_probe(bytes, len, w, h, c);
+    if (jpeg_recognise(bytes, len)) return jpeg_probe(bytes, len, w, h, c);
+    return ddpm_fail(DDPM_EFORMAT, "neither a PNG nor a JPEG picture");
+}
+
+ddpm_status png_write(const char *path, const image *im, const png_pair *texts, int text_count)
+{
+    uint8_t *bytes;
+    size_t len;
+    DDPM_TRY(png_encode(im, texts, text_count, &bytes, &len));
+    const ddpm_status s = file_write_atomic(path, bytes, len);
+    free(bytes);
+    return s;
+}
