@@ -1,0 +1,66 @@
+/* dataset.h - labelled images by number, whatever they are stored as.
+ *
+ * A data set is opened from a DATA argument: PATH, PATH:train or PATH:test (a file
+ * or folder whose name really ends so wins); the word `fashion` is Debian's copy of
+ * Fashion-MNIST. Without a part, a set that has parts gives its training part.
+ * Formats: a folder of PNG and JPEG files, an IDX pair (MNIST), CIFAR-10's binary
+ * batches; one row each in dataset.c. A data set is read-only after it is opened
+ * and may be shared between threads; every thread reads through its own
+ * dataset_reader. Order, flips and scaling belong to loader.h. */
+#ifndef DDPM_DATA_DATASET_H
+#define DDPM_DATA_DATASET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+typedef struct dataset dataset;
+typedef struct dataset_reader dataset_reader;
+
+/* Where labels come from. FOLDER: the first sub-folder; PREFIX: the file name up to
+ * its first '_'; JSON: PATH/dataset.json, {"labels": [["a/b.png", 3], ...]} or
+ * {"labels": {"a/b.png": "cat", ...}}. AUTO: what the format stores; for folders
+ * FOLDER with two or more sub-folders that hold all images, else PREFIX when every
+ * name has one and there are two to count / 2 different ones, else NONE. */
+typedef enum { DATASET_LABELS_AUTO, DATASET_LABELS_FOLDER, DATASET_LABELS_PREFIX, DATASET_LABELS_JSON,
+               DATASET_LABELS_NONE } dataset_labels;
+
+/* All zero is a good default. */
+typedef struct {
+    int size_h, size_w;     /* images are fitted to this (image_fit); 0: the data's own */
+    int channels;           /* 1, 3 or 4; 0: the data's own (4 only if all have alpha)   */
+    dataset_labels labels;
+    bool strict;            /* an unreadable image found while opening is an error        */
+} dataset_options;
+
+/* o NULL: defaults. Errors: DDPM_EIO, DDPM_EFORMAT (damaged, no images, sizes differ
+ * and no size was asked for), DDPM_EINVAL (labels that this format cannot give). */
+ddpm_status dataset_open(const char *spec, const dataset_options *o, dataset **d);
+void        dataset_close(dataset *d);                     /* NULL ok */
+
+int64_t     dataset_count(const dataset *d);               /* >= 1 */
+int         dataset_height(const dataset *d);
+int         dataset_width(const dataset *d);
+int         dataset_channels(const dataset *d);
+size_t      dataset_image_bytes(const dataset *d);         /* h * w * c */
+bool        dataset_has_labels(const dataset *d);
+int         dataset_n_classes(const dataset *d);           /* 0 without labels */
+const char *dataset_class_name(const dataset *d, int label); /* NULL: no such class */
+int         dataset_label(const dataset *d, int64_t index);  /* -1 without labels */
+const char *dataset_format_name(const dataset *d);         /* "folder", "idx", "cifar10" */
+const char *dataset_name(const dataset *d);                /* last component of its path */
+
+/* "folder, 50000 images 32x32x3, 10 classes by folder" (height first), cut to `size`. */
+void        dataset_describe(const dataset *d, char *text, size_t size);
+
+ddpm_status dataset_reader_new(const dataset *d, dataset_reader **r);
+void        dataset_reader_free(dataset_reader *r);        /* NULL ok; before dataset_close */
+
+/* Image `index` (0 <= index < count) as hwc[h,w,c]; *label as dataset_label, label
+ * may be NULL. DDPM_EFORMAT, naming the file: this one image is bad, others may be
+ * read. DDPM_EIO: the file cannot be read. */
+ddpm_status dataset_read(const dataset *d, dataset_reader *r, int64_t index, uint8_t *hwc, int *label);
+
+#endif

@@ -1,0 +1,431 @@
+/* Data sets made on the spot, whose pixels and labels are known. */
+#include "data/dataset.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "io/file.h"
+#include "io/image.h"
+
+static char root[] = "/tmp/ddpm-dataset-XXXXXX";
+
+/* root/... in a static buffer: one path at a time. */
+static const char *at(const char *below)
+{
+    static char path[512];
+    snprintf(path, sizeof path, "%s/%s", root, below);
+    return path;
+}
+
+static void make_parent(const char *below)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s", at(below));
+    *strrchr(path, '/') = '\0';
+    assert_int_equal(dir_make(path), DDPM_OK);
+}
+
+static void put_bytes(const char *below, const void *data, size_t len)
+{
+    make_parent(below);
+    assert_int_equal(file_write_atomic(at(below), data, len), DDPM_OK);
+}
+
+/* A PNG of one colour: channel k holds value + k. */
+static void put_png(const char *below, int w, int h, int c, int value)
+{
+    const size_t n = (size_t)w * (size_t)h * (size_t)c;
+    image im = {w, h, c, malloc(n)};
+    assert_non_null(im.data);
+    for (size_t i = 0; i < n; i++) im.data[i] = (uint8_t)(value + (int)(i % (size_t)c));
+    make_parent(below);
+    assert_int_equal(png_write(at(below), &im, NULL, 0), DDPM_OK);
+    image_free(&im);
+}
+
+static dataset *open_ok(const char *below, const dataset_options *o)
+{
+    dataset *d = NULL;
+    const ddpm_status s = dataset_open(at(below), o, &d);
+    if (s != DDPM_OK) print_error("%s\n", ddpm_last_error());
+    assert_int_equal(s, DDPM_OK);
+    return d;
+}
+
+static void open_fails(const char *below, const dataset_options *o, ddpm_status expected, const char *word)
+{
+    dataset *d = NULL;
+    assert_int_equal(dataset_open(at(below), o, &d), expected);
+    assert_null(d);
+    if (!strstr(ddpm_last_error(), word)) print_error("no \"%s\" in: %s\n", word, ddpm_last_error());
+    assert_non_null(strstr(ddpm_last_error(), word));
+}
+
+/* Reads image i and checks its first pixel's channels against the colour `value`. */
+static void check_image(const dataset *d, int64_t i, int value, int label)
+{
+    dataset_reader *r;
+    assert_int_equal(dataset_reader_new(d, &r), DDPM_OK);
+    uint8_t *hwc = malloc(dataset_image_bytes(d));
+    int got = -2;
+    assert_int_equal(dataset_read(d, r, i, hwc, &got), DDPM_OK);
+    assert_int_equal(got, label);
+    for (int k = 0; k < dataset_channels(d); k++) assert_int_equal(hwc[k], value + k);
+    free(hwc);
+    dataset_reader_free(r);
+}
+
+static void check_description(const dataset *d, const char *expected)
+{
+    char text[256];
+    dataset_describe(d, text, sizeof text);
+    assert_string_equal(text, expected);
+}
+
+/* --- folders --------------------------------------------------------------------------------- */
+
+static void folder_labels_are_sub_folders(void **state)
+{
+    (void)state;
+    put_png("f1/dog/b.PNG", 4, 6, 3, 50);
+    put_png("f1/cat/x/z.png", 4, 6, 3, 20);
+    put_png("f1/cat/a.png", 4, 6, 3, 10);
+    put_png("f1/cat/.hidden.png", 4, 6, 3, 99);
+    put_png("f1/.thumbs/a.png", 9, 9, 3, 99);
+    put_bytes("f1/readme.txt", "x", 1);
+    dataset *d = open_ok("f1", NULL);
+    check_description(d, "folder, 3 images 6x4x3, 2 classes by folder");
+    assert_string_equal(dataset_class_name(d, 0), "cat");
+    assert_string_equal(dataset_class_name(d, 1), "dog");
+    assert_null(dataset_class_name(d, 2));
+    assert_string_equal(dataset_name(d), "f1");
+    check_image(d, 0, 10, 0);
+    check_image(d, 1, 20, 0);
+    check_image(d, 2, 50, 1);
+    dataset_close(d);
+    const dataset_options none = {.labels = DATASET_LABELS_NONE}, prefix = {.labels = DATASET_LABELS_PREFIX};
+    d = open_ok("f1", &none);
+    assert_false(dataset_has_labels(d));
+    check_image(d, 2, 50, -1);
+    dataset_close(d);
+    open_fails("f1", &prefix, DDPM_EINVAL, "cat/a.png");
+}
+
+static void prefix_labels_are_words_before_a_bar(void **state)
+{
+    (void)state;
+    put_png("p1/zebra_1.png", 2, 2, 1, 1);
+    put_png("p1/zebra_2.png", 2, 2, 1, 2);
+    put_png("p1/ant_1.png", 2, 2, 1, 3);
+    put_png("p1/ant_2_x.png", 2, 2, 1, 4);
+    dataset *d = open_ok("p1", NULL);
+    check_description(d, "folder, 4 images 2x2x1, 2 classes by prefix");
+    check_image(d, 0, 3, 0);
+    check_image(d, 3, 2, 1);
+    dataset_close(d);
+    put_png("p1/bee_1.png", 2, 2, 1, 5);            /* three classes of five files: chance */
+    d = open_ok("p1", NULL);
+    check_description(d, "folder, 5 images 2x2x1, no labels");
+    dataset_close(d);
+    const dataset_options prefix = {.labels = DATASET_LABELS_PREFIX}, folder = {.labels = DATASET_LABELS_FOLDER};
+    d = open_ok("p1", &prefix);
+    assert_int_equal(dataset_n_classes(d), 3);
+    dataset_close(d);
+    open_fails("p1", &folder, DDPM_EINVAL, "sub-folder");
+}
+
+static void json_labels_come_from_a_file(void **state)
+{
+    (void)state;
+    const dataset_options json = {.labels = DATASET_LABELS_JSON};
+    put_png("j1/0/a.png", 2, 2, 1, 1);
+    put_png("j1/0/b.png", 2, 2, 1, 2);
+    open_fails("j1", &json, DDPM_EIO, "dataset.json");
+    const char numbers[] = "{\"labels\": [[\"0/b.png\", 0], [\"0/a.png\", 2]]}";
+    put_bytes("j1/dataset.json", numbers, sizeof numbers - 1);
+    dataset *d = open_ok("j1", &json);
+    assert_int_equal(dataset_n_classes(d), 3);
+    check_image(d, 0, 1, 2);
+    check_image(d, 1, 2, 0);
+    dataset_close(d);
+    const char names[] = "{\"labels\": {\"0/a.png\": \"pig\", \"0/b.png\": \"cow\"}}";
+    put_bytes("j1/dataset.json", names, sizeof names - 1);
+    d = open_ok("j1", &json);
+    assert_string_equal(dataset_class_name(d, dataset_label(d, 0)), "pig");
+    assert_int_equal(dataset_label(d, 1), 0);
+    dataset_close(d);
+    const char *const wrong[][2] = {
+        {"{\"labels\": [[\"0/a.png\", 0]]}", "0/b.png"},
+        {"{\"labels\": [[\"0/a.png\", 0], [\"0/b.png\", \"x\"]]}", "both"},
+        {"{\"labels\": [[\"0/a.png\", 0], [\"0/b.png\", -1]]}", "number"},
+        {"{\"labels\": [[\"0/a.png\", 0], [\"0/b.png\", 4000000000]]}", "number"},
+        {"{\"labels\": [[\"0/a.png\", 0], [\"0/a.png\", 1], [\"0/b.png\", 1]]}", "two entries"},
+        {"{\"labels\": [[0], 7]}", "entry 0"},
+        {"{\"labels\": null}", "labels"},
+        {"[]", "labels"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        put_bytes("j1/dataset.json", wrong[i][0], strlen(wrong[i][0]));
+        open_fails("j1", &json, DDPM_EFORMAT, wrong[i][1]);
+    }
+}
+
+static void different_sizes_need_a_size(void **state)
+{
+    (void)state;
+    put_png("m1/a.png", 8, 8, 3, 10);
+    put_png("m1/b.png", 16, 12, 3, 20);
+    open_fails("m1", NULL, DDPM_EFORMAT, "a.png is 8x8");
+    open_fails("m1", NULL, DDPM_EFORMAT, "b.png is 16x12");
+    open_fails("m1", NULL, DDPM_EFORMAT, "--image_size");
+    const dataset_options sized = {.size_h = 4, .size_w = 4};
+    dataset *d = open_ok("m1", &sized);
+    check_description(d, "folder, 2 images 4x4x3, no labels");
+    check_image(d, 0, 10, -1);
+    check_image(d, 1, 20, -1);
+    dataset_close(d);
+    const dataset_options half = {.size_h = 4}, huge = {.size_h = 1 << 20, .size_w = 1 << 20}, two = {.channels = 2};
+    open_fails("m1", &half, DDPM_EINVAL, "size");
+    open_fails("m1", &huge, DDPM_EINVAL, "size");
+    open_fails("m1", &two, DDPM_EINVAL, "channels");
+}
+
+/* Grey of the colour (v, v+1, v+2) is v+1 to the nearest: .299 v + .587 (v+1) + .114 (v+2). */
+static void channels_are_converted(void **state)
+{
+    (void)state;
+    put_png("c1/a.png", 2, 2, 4, 100);
+    put_png("c1/b.png", 2, 2, 4, 120);
+    dataset *d = open_ok("c1", NULL);
+    assert_int_equal(dataset_channels(d), 4);
+    check_image(d, 1, 120, -1);
+    dataset_close(d);
+    const dataset_options grey = {.channels = 1}, colour = {.channels = 3};
+    d = open_ok("c1", &colour);
+    check_image(d, 1, 120, -1);
+    dataset_close(d);
+    d = open_ok("c1", &grey);
+    check_image(d, 1, 121, -1);
+    dataset_close(d);
+    put_png("c1/c.png", 2, 2, 1, 7);
+    put_png("c1/d.png", 2, 2, 4, 7);
+    d = open_ok("c1", NULL);
+    assert_int_equal(dataset_channels(d), 3);
+    dataset_close(d);
+}
+
+static void parts_are_sub_folders(void **state)
+{
+    (void)state;
+    put_png("t1/train/x/a.png", 2, 2, 1, 1);
+    put_png("t1/train/y/b.png", 2, 2, 1, 2);
+    put_png("t1/test/x/c.png", 2, 2, 1, 3);
+    dataset *d = open_ok("t1", NULL);
+    check_description(d, "folder, 2 images 2x2x1, 2 classes by folder");
+    dataset_close(d);
+    d = open_ok("t1:test", NULL);
+    assert_int_equal(dataset_count(d), 1);
+    check_image(d, 0, 3, -1);
+    dataset_close(d);
+    put_png("t1:test/q.png", 2, 2, 1, 9);            /* a folder of that very name wins */
+    d = open_ok("t1:test", NULL);
+    check_image(d, 0, 9, -1);
+    dataset_close(d);
+    put_png("t2/train/a.png", 2, 2, 1, 1);           /* here "train" is a vehicle */
+    put_png("t2/bus/b.png", 2, 2, 1, 2);
+    d = open_ok("t2/", NULL);
+    assert_int_equal(dataset_count(d), 2);
+    assert_string_equal(dataset_class_name(d, 1), "train");
+    dataset_close(d);
+    open_fails("t2:test", NULL, DDPM_EIO, "test");
+    open_fails("nowhere", NULL, DDPM_EIO, "no such");
+    open_fails("nowhere:train", NULL, DDPM_EIO, "no such");
+}
+
+static void bad_images_are_named(void **state)
+{
+    (void)state;
+    put_png("b1/a.png", 2, 2, 1, 1);
+    put_bytes("b1/b.png", "\x89PNG\r\n\x1a\n and nothing", 20);
+    put_bytes("b1/c.jpg", "", 0);
+    dataset *d = open_ok("b1", NULL);
+    dataset_reader *r;
+    assert_int_equal(dataset_reader_new(d, &r), DDPM_OK);
+    uint8_t hwc[4];
+    int label;
+    assert_int_equal(dataset_read(d, r, 1, hwc, &label), DDPM_EFORMAT);
+    assert_non_null(strstr(ddpm_last_error(), "b1/b.png"));
+    assert_int_equal(dataset_read(d, r, 2, hwc, &label), DDPM_EFORMAT);
+    assert_non_null(strstr(ddpm_last_error(), "b1/c.jpg"));
+    assert_int_equal(dataset_read(d, r, 0, hwc, &label), DDPM_OK);
+    put_png("b1/a.png", 3, 2, 1, 1);                 /* its size changes after opening */
+    assert_int_equal(dataset_read(d, r, 0, hwc, &label), DDPM_EFORMAT);
+    assert_non_null(strstr(ddpm_last_error(), "--image_size"));
+    dataset_reader_free(r);
+    dataset_close(d);
+    const dataset_options strict = {.strict = true};
+    open_fails("b1", &strict, DDPM_EFORMAT, "b.png");
+}
+
+static void folders_without_images_are_refused(void **state)
+{
+    (void)state;
+    put_bytes("e1/notes.txt", "x", 1);
+    open_fails("e1", NULL, DDPM_EFORMAT, "no images");
+    put_bytes("e1/a.png", "x", 1);
+    open_fails("e1", NULL, DDPM_EFORMAT, "a.png");
+    open_fails("e1/notes.txt", NULL, DDPM_EFORMAT, "no data set");
+    put_png("l1/in/a.png", 2, 2, 1, 1);
+    char target[512];
+    snprintf(target, sizeof target, "%s", at("l1"));
+    assert_int_equal(symlink(target, at("l1/in/loop")), 0);
+    dataset *d = open_ok("l1", NULL);
+    assert_int_equal(dataset_count(d), 1);
+    dataset_close(d);
+}
+
+/* --- IDX --------------------------------------------------------------------------------------- */
+
+/* n images of 2 x 3, image i all i; then cut to `len` bytes unless 0. */
+static void put_idx(const char *images, const char *labels, uint8_t n, size_t len)
+{
+    uint8_t bytes[16 + 6 * 8] = {0, 0, 8, 3, 0, 0, 0, n, 0, 0, 0, 2, 0, 0, 0, 3};
+    for (int i = 0; i < 6 * 8; i++) bytes[16 + i] = (uint8_t)(i / 6);
+    put_bytes(images, bytes, len ? len : 16 + 6 * (size_t)n);
+    const uint8_t label[8 + 8] = {0, 0, 8, 1, 0, 0, 0, n, 3, 1, 4, 1, 5, 9, 2, 6};
+    if (labels) put_bytes(labels, label, 8 + (size_t)n);
+}
+
+static void idx_pairs_are_read(void **state)
+{
+    (void)state;
+    put_idx("i1/train-images-idx3-ubyte", "i1/train-labels-idx1-ubyte", 6, 0);
+    put_idx("i1/t10k-images-idx3-ubyte", "i1/t10k-labels-idx1-ubyte", 2, 0);
+    dataset *d = open_ok("i1", NULL);
+    check_description(d, "idx, 6 images 2x3x1, 10 classes by label file");
+    check_image(d, 5, 5, 9);
+    assert_string_equal(dataset_class_name(d, 3), "3");
+    dataset_close(d);
+    d = open_ok("i1:test", NULL);
+    assert_int_equal(dataset_count(d), 2);
+    assert_int_equal(dataset_n_classes(d), 4);
+    dataset_close(d);
+    put_idx("my-fashion/x-train-images-idx3-ubyte", "my-fashion/x-train-labels-idx1-ubyte", 3, 0);
+    d = open_ok("my-fashion/x", NULL);
+    assert_string_equal(dataset_class_name(d, 9), "Ankle boot");
+    assert_string_equal(dataset_class_name(d, 0), "T-shirt/top");
+    check_image(d, 2, 2, 4);
+    dataset_close(d);
+    d = open_ok("my-fashion/x-train-images-idx3-ubyte", NULL);
+    assert_int_equal(dataset_count(d), 3);
+    dataset_close(d);
+    open_fails("my-fashion/x:test", NULL, DDPM_EIO, "test");
+    const dataset_options folder = {.labels = DATASET_LABELS_FOLDER}, none = {.labels = DATASET_LABELS_NONE};
+    open_fails("i1", &folder, DDPM_EINVAL, "own labels");
+    d = open_ok("i1", &none);
+    assert_false(dataset_has_labels(d));
+    dataset_close(d);
+}
+
+static void idx_lies_are_refused(void **state)
+{
+    (void)state;
+    put_idx("i2/train-images-idx3-ubyte", NULL, 4, 16 + 6 * 4 - 1);
+    open_fails("i2", NULL, DDPM_EFORMAT, "truncated");
+    put_idx("i2/train-images-idx3-ubyte", NULL, 4, 16 + 6 * 4 + 1);
+    open_fails("i2", NULL, DDPM_EFORMAT, "4 items");
+    put_idx("i2/train-images-idx3-ubyte", NULL, 4, 15);
+    open_fails("i2", NULL, DDPM_EFORMAT, "not an IDX");
+    const uint8_t huge[20] = {0, 0, 8, 3, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255};
+    put_bytes("i2/train-images-idx3-ubyte", huge, sizeof huge);
+    open_fails("i2", NULL, DDPM_EFORMAT, "header");
+    const uint8_t zero[16] = {0, 0, 8, 3, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 3};
+    put_bytes("i2/train-images-idx3-ubyte", zero, sizeof zero);
+    open_fails("i2", NULL, DDPM_EFORMAT, "0 items");
+    put_idx("i2/t10k-images-idx3-ubyte", "i2/t10k-labels-idx1-ubyte", 3, 0);
+    put_idx("i2/train-images-idx3-ubyte", NULL, 4, 0);
+    const uint8_t label[11] = {0, 0, 8, 1, 0, 0, 0, 3, 0, 0, 0};
+    put_bytes("i2/train-labels-idx1-ubyte", label, sizeof label);
+    open_fails("i2", NULL, DDPM_EFORMAT, "3 labels for 4");
+}
+
+/* --- CIFAR-10 ---------------------------------------------------------------------------------- */
+
+/* n records; record i has the label i and the planes 10 + i, 11 + i, 12 + i. */
+static void put_cifar(const char *below, int n, size_t extra)
+{
+    static uint8_t bytes[4 * 3073];
+    for (int i = 0; i < n; i++) {
+        uint8_t *r = bytes + i * 3073;
+        r[0] = (uint8_t)i;
+        for (int k = 0; k < 3; k++) memset(r + 1 + 1024 * k, 10 + i + k, 1024);
+    }
+    put_bytes(below, bytes, (size_t)n * 3073 + extra);
+}
+
+static void cifar_batches_are_read(void **state)
+{
+    (void)state;
+    for (int i = 1; i <= 5; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "cifar/data_batch_%d.bin", i);
+        if (i == 5) open_fails("cifar", NULL, DDPM_EIO, "data_batch_5.bin");
+        put_cifar(name, i < 3 ? 2 : 1, 0);
+    }
+    put_cifar("cifar/test_batch.bin", 3, 0);
+    dataset *d = open_ok("cifar", NULL);
+    check_description(d, "cifar10, 7 images 32x32x3, 10 classes by label byte");
+    check_image(d, 3, 11, 1);
+    check_image(d, 6, 10, 0);
+    assert_string_equal(dataset_class_name(d, 9), "truck");
+    dataset_close(d);
+    put_bytes("cifar/batches.meta.txt", "plane\nauto\n\n", 12);
+    d = open_ok("cifar:test", NULL);
+    assert_int_equal(dataset_count(d), 3);
+    assert_string_equal(dataset_class_name(d, 0), "plane");
+    check_image(d, 2, 12, 2);
+    dataset_close(d);
+    put_cifar("cifar/data_batch_2.bin", 2, 1);
+    open_fails("cifar", NULL, DDPM_EFORMAT, "data_batch_2.bin");
+    uint8_t bad[3073] = {10};
+    put_bytes("cifar/data_batch_2.bin", bad, sizeof bad);
+    open_fails("cifar", NULL, DDPM_EFORMAT, "label");
+}
+
+static int make_root(void **state)
+{
+    (void)state;
+    return mkdtemp(root) ? 0 : -1;
+}
+
+static int remove_root(void **state)
+{
+    (void)state;
+    return dir_remove_tree("/tmp", strrchr(root, '/') + 1) == DDPM_OK ? 0 : -1;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(folder_labels_are_sub_folders),
+        cmocka_unit_test(prefix_labels_are_words_before_a_bar),
+        cmocka_unit_test(json_labels_come_from_a_file),
+        cmocka_unit_test(different_sizes_need_a_size),
+        cmocka_unit_test(channels_are_converted),
+        cmocka_unit_test(parts_are_sub_folders),
+        cmocka_unit_test(bad_images_are_named),
+        cmocka_unit_test(folders_without_images_are_refused),
+        cmocka_unit_test(idx_pairs_are_read),
+        cmocka_unit_test(idx_lies_are_refused),
+        cmocka_unit_test(cifar_batches_are_read),
+    };
+    return cmocka_run_group_tests(tests, make_root, remove_root);
+}
