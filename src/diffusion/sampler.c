@@ -1,0 +1,59 @@
+#include "diffusion/sampler.h"
+
+#include "base/checked.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+const sampler samplers[] = {
+    { "ddpm", sampler_ddpm },
+    { "ddim", sampler_ddim },
+    { 0 }
+};
+
+ddpm_status sampler_find(const char *name, const sampler **s)
+{
+    for (*s = samplers; (*s)->name; (*s)++)
+        if (!strcmp((*s)->name, name)) return DDPM_OK;
+    *s = NULL;
+    char names[128] = "";
+    for (const sampler *k = samplers; k->name && strlen(names) + strlen(k->name) + 3 < sizeof names; k++)
+        strcat(strcat(names, k == samplers ? "" : ", "), k->name);
+    return ddpm_fail(DDPM_EINVAL, "sampler \"%s\" is unknown; use one of: %s", name, names);
+}
+
+image_dims sampler_dims(const sampler_env *e) { return (image_dims){ e->n * e->dims.pixels, e->dims.channels }; }
+
+ddpm_status sampler_reserve(const process *p, sampler_env *e)
+{
+    assert(e->n > 0 && e->dims.pixels > 0 && e->dims.channels > 0);
+    size_t len = (size_t)e->n, out;
+    if (!checked_mul(len, (size_t)e->dims.pixels, &len) || !checked_mul(len, (size_t)e->dims.channels, &len) ||
+        len > INT32_MAX || !checked_mul(len, process_learns_variance(p) ? 2 : 1, &out))
+        return ddpm_fail(DDPM_EINVAL, "%d images of %d pixels are too many at once; sample in smaller batches", e->n, e->dims.pixels);
+    e->t = calloc((size_t)e->n, sizeof *e->t);
+    e->out = calloc(out, sizeof *e->out);
+    e->z = calloc(len, sizeof *e->z);
+    e->pred_xstart = calloc(len, sizeof *e->pred_xstart);
+    if (e->t && e->out && e->z && e->pred_xstart) return DDPM_OK;
+    sampler_release(e);
+    return ddpm_fail(DDPM_ENOMEM, "no memory to sample %d images of %d pixels at once; use smaller batches", e->n, e->dims.pixels);
+}
+
+void sampler_release(sampler_env *e)
+{
+    if (!e) return;
+    free(e->t);
+    free(e->out);
+    free(e->z);
+    free(e->pred_xstart);
+    e->t = e->out = e->z = e->pred_xstart = NULL;
+}
+
+ddpm_status sampler_network(const process *p, const sampler_env *e, int i, const float *x)
+{
+    const float t = process_model_t(p, i);
+    for (int k = 0; k < e->n; k++) e->t[k] = t;
+    return e->denoise(e->ctx, e->n, e->t, e->y, x, e->out);
+}
