@@ -1,0 +1,115 @@
+/* amx.h - the four tile operations the kernels use, on AMX or emulated.
+ *
+ * A tile is 16 rows of 64 bytes. Tile numbers are literals. Only tiles 0..3 are
+ * used and the others stay in their initial state: with few live tiles the
+ * hardware runs up to twice as fast when another thread shares the core.
+ * AMX_TILES is 1 when the level has tiles. CPU_AMX_EMULATED replaces the
+ * instructions by plain C with the same documented arithmetic: per element and
+ * pair k first += a[2k]*b[2k], then += a[2k+1]*b[2k+1], fused, nearest even,
+ * subnormal operands and results as zero. */
+#ifndef DDPM_BACKEND_CPU_AMX_H
+#define DDPM_BACKEND_CPU_AMX_H
+
+#include "backend/cpu/isa.h"
+
+#if defined(CPU_AMX_EMULATED)
+
+#define AMX_TILES 1
+#include <math.h>
+
+typedef struct { uint32_t row[4][16][16]; } amx_state;
+
+static inline float amx_flush(float x)
+{
+    return fabsf(x) < 0x1p-126f ? copysignf(0.0f, x) : x;
+}
+
+static inline void amx_begin(amx_state *s) { *s = (amx_state){0}; }
+static inline void amx_end(amx_state *s) { (void)s; }
+
+static inline void amx_zero_tile(amx_state *s, int t)
+{
+    memset(s->row[t], 0, sizeof s->row[t]);
+}
+
+static inline void amx_load_tile(amx_state *s, int t, const void *p, ptrdiff_t stride)
+{
+    for (int r = 0; r < 16; r++) memcpy(s->row[t][r], (const char *)p + r * stride, 64);
+}
+
+static inline void amx_store_tile(const amx_state *s, int t, void *p, ptrdiff_t stride)
+{
+    for (int r = 0; r < 16; r++) memcpy((char *)p + r * stride, s->row[t][r], 64);
+}
+
+static inline float amx_product(float sum, uint32_t a, uint32_t b)
+{
+    const float lo = fmaf(amx_flush(bf16_to_f32((bf16)a)), amx_flush(bf16_to_f32((bf16)b)), amx_flush(sum));
+    const float hi = amx_flush(bf16_to_f32((bf16)(a >> 16)));
+    return amx_flush(fmaf(hi, amx_flush(bf16_to_f32((bf16)(b >> 16))), amx_flush(lo)));
+}
+
+static inline void amx_dp_tile(amx_state *s, int acc, int a, int b)
+{
+    for (int i = 0; i < 16; i++)
+        for (int j = 0; j < 16; j++) {
+            float sum;
+            memcpy(&sum, &s->row[acc][i][j], sizeof sum);
+            for (int k = 0; k < 16; k++) sum = amx_product(sum, s->row[a][i][k], s->row[b][k][j]);
+            memcpy(&s->row[acc][i][j], &sum, sizeof sum);
+        }
+}
+
+#define amx_zero(s, t)              amx_zero_tile(s, t)
+#define amx_load(s, t, p, stride)   amx_load_tile(s, t, p, stride)
+#define amx_store(s, t, p, stride)  amx_store_tile(s, t, p, stride)
+#define amx_dp(s, acc, a, b)        amx_dp_tile(s, acc, a, b)
+
+#elif defined(__AMX_BF16__) && defined(__AMX_TILE__)
+
+#define AMX_TILES 1
+
+typedef struct { _Alignas(64) unsigned char config[64]; } amx_state;
+
+/* Written by hand because gcc 12 tells the optimiser that _tile_loadconfig
+ * reads 8 of the 64 bytes, so that the rest of the table may never be stored. */
+static inline void amx_begin(amx_state *s)
+{
+    *s = (amx_state){0};
+    s->config[0] = 1;
+    for (int t = 0; t < 4; t++) {
+        s->config[16 + 2 * t] = 64;
+        s->config[48 + t] = 16;
+    }
+    __asm__ volatile("ldtilecfg %0" : : "m"(*s));
+}
+
+static inline void amx_end(amx_state *s)
+{
+    (void)s;
+    _tile_release();
+}
+
+#define amx_zero(s, t)              do { (void)(s); _tile_zero(t); } while (0)
+#define amx_load(s, t, p, stride)   do { (void)(s); _tile_loadd(t, p, (size_t)(stride)); } while (0)
+#define amx_store(s, t, p, stride)  do { (void)(s); _tile_stored(t, p, (size_t)(stride)); } while (0)
+#define amx_dp(s, acc, a, b)        do { (void)(s); _tile_dpbf16ps(acc, a, b); } while (0)
+
+#else
+
+/* Lets the callers compile; guarded by AMX_TILES they are never run. */
+#define AMX_TILES 0
+
+typedef struct { char none; } amx_state;
+
+static inline void amx_begin(amx_state *s) { (void)s; }
+static inline void amx_end(amx_state *s) { (void)s; }
+
+#define amx_zero(s, t)              ((void)(s))
+#define amx_load(s, t, p, stride)   ((void)(s), (void)(p), (void)(stride))
+#define amx_store(s, t, p, stride)  ((void)(s), (void)(p), (void)(stride))
+#define amx_dp(s, acc, a, b)        ((void)(s))
+
+#endif
+
+#endif

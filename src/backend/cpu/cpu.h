@@ -1,0 +1,24 @@
+/* cpu.h - the host backend: own kernels, one build of them per instruction set.
+ *
+ * Levels, each containing the one before: "generic" (any machine), "avx2" (with
+ * fma, f16c), "avx512" (f, bw, vl, dq), "avx512bf16", "amx" (tile, bf16). The
+ * bits of a result depend on the level, never on batch size, thread count or
+ * blocking. A node whose compute is NN_BF16 multiplies operands rounded to
+ * bf16 on every level; the levels without bf16 products do so in f32. */
+#ifndef DDPM_BACKEND_CPU_H
+#define DDPM_BACKEND_CPU_H
+
+#include "nn/backend.h"
+
+/* The best level this machine runs, not above max_isa (NULL or "": no limit).
+ * The caller frees with nn_backend_free. Errors: DDPM_EINVAL (no such level),
+ * DDPM_ENOMEM. */
+ddpm_status backend_cpu_new(const char *max_isa, nn_backend **b);
+
+/* Names of the levels in this build, lowest first, NULL-terminated. */
+const char *const *cpu_isa_names(void);
+
+/* Whether this machine runs the level; false for an unknown name. */
+bool cpu_isa_available(const char *name);
+
+#endif

@@ -1,0 +1,192 @@
+/* pointwise.c - SiLU, sums, 2x2 resampling, and the way in and out of the backend. */
+#include "backend/cpu/rows.h"
+#include "nn/backend.h"
+
+/* Elements of the call's images of a value. */
+static size_t pointwise_len(const nn_tensor *t, int n)
+{
+    return (size_t)n * nn_image_len(t->shape);
+}
+
+ROW_INLINE int pointwise_lanes(size_t n, size_t at)
+{
+    return n - at < LANES ? (int)(n - at) : LANES;
+}
+
+/* ---- silu ---- */
+
+ROW_INLINE void silu_map(nn_dtype in, nn_dtype out, const void *x, void *y, size_t n)
+{
+    for (size_t i = 0; i < n; i += LANES) {
+        const int k = pointwise_lanes(n, i);
+        row_put(out, y, i, k, row_silu(row_get(in, x, i, k)));
+    }
+}
+
+static ddpm_status silu_forward(nn_backend *b, const nn_call *c)
+{
+    (void)b;
+    const nn_tensor *const x = c->node->in[0], *const y = c->node->out;
+    ROW_TYPED(silu_map, x->dtype, y->dtype, c->in[0], c->out, pointwise_len(y, c->n));
+    return DDPM_OK;
+}
+
+ROW_INLINE void silu_gradient(nn_dtype in, nn_dtype out, const void *x, const void *dy, void *dx, size_t n)
+{
+    for (size_t i = 0; i < n; i += LANES) {
+        const int k = pointwise_lanes(n, i);
+        row_put(in, dx, i, k, row_get(out, dy, i, k) * row_dsilu(row_get(in, x, i, k)));
+    }
+}
+
+static ddpm_status silu_backward(nn_backend *b, const nn_call *c)
+{
+    (void)b;
+    const nn_tensor *const x = c->node->in[0], *const y = c->node->out;
+    if (c->din[0]) ROW_TYPED(silu_gradient, x->dtype, y->dtype, c->in[0], c->dout, c->din[0], pointwise_len(y, c->n));
+    return DDPM_OK;
+}
+
+const nn_kernel ISA(cpu_silu) = { .forward = silu_forward, .backward = silu_backward };
+
+/* ---- sums and copies ---- */
+
+/* y = x + z; y may be x. */
+ROW_INLINE void add_map(nn_dtype in, nn_dtype out, const void *x, nn_dtype other, const void *z, void *y, size_t n)
+{
+    for (size_t i = 0; i < n; i += LANES) {
+        const int k = pointwise_lanes(n, i);
+        row_put(out, y, i, k, row_get(in, x, i, k) + row_get(other, z, i, k));
+    }
+}
+
+static ddpm_status add_forward(nn_backend *b, const nn_call *c)
+{
+    (void)b;
+    const nn_node *const d = c->node;
+    ROW_TYPED(add_map, d->in[0]->dtype, d->out->dtype, c->in[0], d->in[1]->dtype, c->in[1], c->out,
+              pointwise_len(d->out, c->n));
+    return DDPM_OK;
+}
+
+ROW_INLINE void copy_map(nn_dtype in, nn_dtype out, const void *x, void *y, size_t n)
+{
+    for (size_t i = 0; i < n; i += LANES) {
+        const int k = pointwise_lanes(n, i);
+        row_put(out, y, i, k, row_get(in, x, i, k));
+    }
+}
+
+static void copy_values(nn_dtype in, nn_dtype out, const void *x, void *y, size_t n)
+{
+    if (in == out) memcpy(y, x, n * nn_dtype_size(in));
+    else if (in == NN_F32) copy_map(NN_F32, NN_BF16, x, y, n);
+    else copy_map(NN_BF16, NN_F32, x, y, n);
+}
+
+static ddpm_status add_backward(nn_backend *b, const nn_call *c)
+{
+    (void)b;
+    const nn_node *const d = c->node;
+    for (int k = 0; k < 2; k++)
+        if (c->din[k]) copy_values(d->out->dtype, d->in[k]->dtype, c->dout, c->din[k], pointwise_len(d->out, c->n));
+    return DDPM_OK;
+}
+
+const nn_kernel ISA(cpu_add) = { .forward = add_forward, .backward = add_backward };
+
+void ISA(cpu_accumulate)(nn_backend *b, const nn_tensor *t, int n, void *y, const void *x)
+{
+    (void)b;
+    ROW_TYPED(add_map, t->dtype, t->dtype, y, t->dtype, x, y, pointwise_len(t, n));
+}
+
+ddpm_status ISA(cpu_upload)(nn_backend *b, const nn_tensor *t, int n, const void *host, void *dst)
+{
+    (void)b;
+    copy_values(t->dtype == NN_I32 ? NN_I32 : NN_F32, t->dtype, host, dst, pointwise_len(t, n));
+    return DDPM_OK;
+}
+
+ddpm_status ISA(cpu_download)(nn_backend *b, const nn_tensor *t, int n, const void *src, void *host)
+{
+    (void)b;
+    copy_values(t->dtype, t->dtype == NN_I32 ? NN_I32 : NN_F32, src, host, pointwise_len(t, n));
+    return DDPM_OK;
+}
+
+/* ---- 2x2 resampling: one coarse row against two fine rows ---- */
+
+/* Rows of w coarse pixels: each fine pixel receives scale times its coarse one. */
+ROW_INLINE void resample_spread(nn_dtype in, nn_dtype out, const void *coarse, void *fine, size_t rows, int w, int c, float scale)
+{
+    const size_t len = (size_t)w * (size_t)c;
+    for (size_t row = 0; row < rows; row++)
+        for (int x = 0; x < w; x++)
+            for (int ch = 0; ch < c; ch += LANES) {
+                const int k = row_lanes(c, ch);
+                const vf v = row_get(in, coarse, row * len + (size_t)(x * c + ch), k) * scale;
+                const size_t at = row * 4 * len + (size_t)(2 * x * c + ch);
+                row_put(out, fine, at, k, v);
+                row_put(out, fine, at + (size_t)c, k, v);
+                row_put(out, fine, at + 2 * len, k, v);
+                row_put(out, fine, at + 2 * len + (size_t)c, k, v);
+            }
+}
+
+/* Each coarse pixel receives scale times the sum of its four: (top left + top right) + (bottom left + bottom right). */
+ROW_INLINE void resample_gather(nn_dtype in, nn_dtype out, const void *fine, void *coarse, size_t rows, int w, int c, float scale)
+{
+    const size_t len = (size_t)w * (size_t)c;
+    for (size_t row = 0; row < rows; row++)
+        for (int x = 0; x < w; x++)
+            for (int ch = 0; ch < c; ch += LANES) {
+                const int k = row_lanes(c, ch);
+                const size_t at = row * 4 * len + (size_t)(2 * x * c + ch);
+                const vf top = row_get(in, fine, at, k) + row_get(in, fine, at + (size_t)c, k);
+                const vf bottom = row_get(in, fine, at + 2 * len, k) + row_get(in, fine, at + 2 * len + (size_t)c, k);
+                row_put(out, coarse, row * len + (size_t)(x * c + ch), k, (top + bottom) * scale);
+            }
+}
+
+static ddpm_status upsample_forward(nn_backend *b, const nn_call *c)
+{
+    (void)b;
+    const nn_tensor *const x = c->node->in[0];
+    const nn_shape s = x->shape;
+    ROW_TYPED(resample_spread, x->dtype, c->node->out->dtype, c->in[0], c->out, (size_t)(c->n * s.h), s.w, s.c, 1);
+    return DDPM_OK;
+}
+
+static ddpm_status upsample_backward(nn_backend *b, const nn_call *c)
+{
+    (void)b;
+    const nn_tensor *const x = c->node->in[0];
+    const nn_shape s = x->shape;
+    if (c->din[0])
+        ROW_TYPED(resample_gather, c->node->out->dtype, x->dtype, c->dout, c->din[0], (size_t)(c->n * s.h), s.w, s.c, 1);
+    return DDPM_OK;
+}
+
+const nn_kernel ISA(cpu_upsample) = { .forward = upsample_forward, .backward = upsample_backward };
+
+static ddpm_status avg_pool_forward(nn_backend *b, const nn_call *c)
+{
+    (void)b;
+    const nn_tensor *const y = c->node->out;
+    const nn_shape s = y->shape;
+    ROW_TYPED(resample_gather, c->node->in[0]->dtype, y->dtype, c->in[0], c->out, (size_t)(c->n * s.h), s.w, s.c, 0.25f);
+    return DDPM_OK;
+}
+
+static ddpm_status avg_pool_backward(nn_backend *b, const nn_call *c)
+{
+    (void)b;
+    const nn_tensor *const y = c->node->out;
+    const nn_shape s = y->shape;
+    if (c->din[0])
+        ROW_TYPED(resample_spread, y->dtype, c->node->in[0]->dtype, c->dout, c->din[0], (size_t)(c->n * s.h), s.w, s.c, 0.25f);
+    return DDPM_OK;
+}
+
+const nn_kernel ISA(cpu_avg_pool) = { .forward = avg_pool_forward, .backward = avg_pool_backward };

@@ -1,0 +1,120 @@
+#include "model/denoiser.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+struct denoiser {
+    nn_graph *g;
+    unet      u;
+    pool     *p;
+    nn_mode   mode;
+    int       chunk, workers;
+    nn_plan **plans;               /* by worker */
+};
+
+static ddpm_status build(denoiser *d, const unet_config *c, nn_backend *b, nn_dtype dtype)
+{
+    d->g = nn_graph_new(dtype);
+    d->plans = calloc((size_t)d->workers, sizeof *d->plans);
+    if (!d->g || !d->plans) return ddpm_fail(DDPM_ENOMEM, "no memory for the network's graph");
+    d->u = unet_build(d->g, c, d->chunk, d->mode == NN_TRAIN, false);
+    DDPM_TRY(nn_graph_status(d->g));
+    for (int i = 0; i < d->workers; i++) DDPM_TRY(nn_plan_new(d->g, b, d->mode, d->u.out, &d->plans[i]));
+    return DDPM_OK;
+}
+
+ddpm_status denoiser_new(const unet_config *c, nn_backend *b, pool *p, nn_dtype dtype, nn_mode mode, int chunk, denoiser **out)
+{
+    *out = NULL;
+    assert(chunk >= 1);
+    DDPM_TRY(unet_check(c));
+    denoiser *d = calloc(1, sizeof *d);
+    if (!d) return ddpm_fail(DDPM_ENOMEM, "no memory for the network");
+    *d = (denoiser){ .p = p, .mode = mode, .chunk = chunk, .workers = pool_threads(p) };
+    const ddpm_status s = build(d, c, b, dtype);
+    if (s != DDPM_OK) {
+        denoiser_free(d);
+        return s;
+    }
+    *out = d;
+    return DDPM_OK;
+}
+
+void denoiser_free(denoiser *d)
+{
+    if (!d) return;
+    for (int i = 0; d->plans && i < d->workers; i++) nn_plan_free(d->plans[i]);
+    free(d->plans);
+    nn_graph_free(d->g);
+    free(d);
+}
+
+const nn_graph *denoiser_graph(const denoiser *d)      { return d->g; }
+const unet     *denoiser_unet(const denoiser *d)       { return &d->u; }
+nn_plan        *denoiser_plan(denoiser *d, int worker) { return d->plans[worker]; }
+int             denoiser_chunk(const denoiser *d)      { return d->chunk; }
+
+size_t denoiser_bytes(const denoiser *d)
+{
+    size_t total = 0;
+    for (int i = 0; i < d->workers; i++) total += nn_plan_bytes(d->plans[i]);
+    return total;
+}
+
+static ddpm_status set_inputs(const denoiser *d, nn_plan *p, denoiser_input in)
+{
+    assert(in.n >= 1 && in.n <= d->chunk);
+    DDPM_TRY(nn_plan_set(p, d->u.x, in.n, in.x));
+    DDPM_TRY(nn_plan_set(p, d->u.t, in.n, in.t));
+    if (d->u.y) DDPM_TRY(nn_plan_set(p, d->u.y, in.n, in.y));
+    if (d->u.key) DDPM_TRY(nn_plan_set(p, d->u.key, in.n, in.key));
+    return DDPM_OK;
+}
+
+ddpm_status denoiser_forward(denoiser *d, int worker, const nn_weights *w, denoiser_input in, float *out)
+{
+    nn_plan *p = d->plans[worker];
+    nn_plan_bind(p, w, NULL);
+    DDPM_TRY(set_inputs(d, p, in));
+    DDPM_TRY(nn_plan_forward(p, in.n));
+    return nn_plan_get(p, d->u.out, in.n, out);
+}
+
+ddpm_status denoiser_backward(denoiser *d, int worker, const nn_weights *w, int n, const float *dout, float *grads, bool accumulate)
+{
+    nn_plan *p = d->plans[worker];
+    nn_plan_bind(p, w, grads);
+    return nn_plan_backward(p, n, dout, accumulate);
+}
+
+/* A batch cut in pieces that the workers take in turn. */
+typedef struct {
+    denoiser         *d;
+    const nn_weights *w;
+    denoiser_input    in;
+    float            *out;
+    int               piece;
+    ddpm_status       status;
+} batch_job;
+
+static void run_piece(void *ctx, int task, int worker)
+{
+    batch_job *job = ctx;
+    const denoiser *d = job->d;
+    const int first = task * job->piece, left = job->in.n - first, n = left < job->piece ? left : job->piece;
+    const size_t in_len = nn_image_len(d->u.x->shape), out_len = nn_image_len(d->u.out->shape), at = (size_t)first;
+    const denoiser_input part = { .n = n, .x = job->in.x + at * in_len, .t = job->in.t + at, .y = job->in.y ? job->in.y + at : NULL };
+    const ddpm_status s = denoiser_forward(job->d, worker, job->w, part, job->out + at * out_len);
+    if (s != DDPM_OK) __atomic_store_n(&job->status, s, __ATOMIC_RELAXED);
+}
+
+ddpm_status denoiser_run(denoiser *d, const nn_weights *w, int n, const float *t, const int *y, const float *x, float *out)
+{
+    assert(!d->u.key && (!d->u.y || y));
+    const int share = (n + d->workers - 1) / d->workers;
+    batch_job job = { .d = d, .w = w, .in = { .n = n, .x = x, .t = t, .y = y }, .out = out,
+                      .piece = share < d->chunk ? share : d->chunk };
+    pool_run(d->p, (n + job.piece - 1) / job.piece, run_piece, &job);
+    if (job.status != DDPM_OK) return ddpm_fail(job.status, "running the network failed: %s", ddpm_strerror(job.status));
+    return DDPM_OK;
+}

@@ -1,0 +1,66 @@
+/* graph.h - record a network once, as a straight list of operators.
+ *
+ * Building never computes. Each call appends one node (and its parameters) and
+ * returns its output. Errors are sticky: after the first misfit every builder
+ * returns NULL, NULL operands are accepted, and status and sentence are read
+ * once from nn_graph_status(). Model code therefore has no error handling.
+ * A finished graph is never written again; any number of plans may share it. */
+#ifndef DDPM_NN_GRAPH_H
+#define DDPM_NN_GRAPH_H
+
+#include "base/arena.h"
+#include "nn/op.h"
+#include "nn/params.h"
+
+enum { NN_MAX_NODES = 2048, NN_MAX_TENSORS = 8192 };
+
+typedef struct {
+    arena      *mem;                      /* owns nodes, tensors and names       */
+    nn_params   params;                   /* owned                               */
+    nn_tensor  *tensors[NN_MAX_TENSORS];
+    nn_node    *nodes[NN_MAX_NODES];      /* in execution order                  */
+    int         n_tensors, n_nodes;
+    nn_dtype    dtype;                    /* of activations with more than one pixel; others are f32 */
+    const char *scope;                    /* prefix of names, e.g. "out."        */
+    ddpm_status status;                   /* first error, or DDPM_OK             */
+    const char *error;                    /* names the node that failed          */
+} nn_graph;
+
+nn_graph   *nn_graph_new(nn_dtype dtype);            /* NULL when out of memory     */
+void        nn_graph_free(nn_graph *g);
+ddpm_status nn_graph_status(const nn_graph *g);      /* also sets the thread's sentence */
+
+/* Names created until the next call are prefixed; "" returns to the root. */
+void nn_scope(nn_graph *g, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+nn_tensor *nn_input(nn_graph *g, const char *name, nn_shape shape, nn_dtype dtype, bool needs_grad);
+
+typedef struct {
+    nn_tensor    *x, *x2, *chan, *residual;          /* x2, chan, residual may be NULL */
+    int           out, kernel, stride, pad;          /* kernel 0 means 1, stride 0 means 1 */
+    bool          upsample, no_bias, f32_out;
+    nn_param_kind kind;                              /* NN_PARAM_CONV when not set     */
+    nn_init       weight_init, bias_init;
+} nn_conv_args;
+
+typedef struct {
+    nn_tensor *x, *x2, *film, *key;                  /* x2, film, key may be NULL      */
+    int        groups;
+    double     eps, dropout;
+    bool       silu;
+} nn_norm_args;
+
+/* Layers: operators with parameters `<scope><name>.weight` and `.bias`. */
+nn_tensor *nn_conv2d(nn_graph *g, const char *name, nn_conv_args a);
+nn_tensor *nn_group_norm(nn_graph *g, const char *name, nn_norm_args a);
+nn_tensor *nn_embed(nn_graph *g, const char *name, nn_tensor *labels, int rows, int dim);
+
+/* Operators without parameters. */
+nn_tensor *nn_silu(nn_graph *g, nn_tensor *x);
+nn_tensor *nn_add(nn_graph *g, nn_tensor *x, nn_tensor *y);
+nn_tensor *nn_upsample(nn_graph *g, nn_tensor *x);
+nn_tensor *nn_avg_pool(nn_graph *g, nn_tensor *x);
+nn_tensor *nn_attention(nn_graph *g, nn_tensor *qkv, int heads, nn_head_order order);
+nn_tensor *nn_timestep_embed(nn_graph *g, nn_tensor *t, int dim, bool cos_first, double shift, double max_period);
+
+#endif

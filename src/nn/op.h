@@ -1,0 +1,92 @@
+/* op.h - the closed set of operators a network is made of.
+ *
+ * An operator is added here only when no composition of the others is fast
+ * enough or exact enough. Anything that can be composed belongs in model/.
+ * No views, no strides, no broadcasting but the named per-channel add, no
+ * dynamic shapes except the batch (a plan runs any n up to its own), no passes
+ * that rewrite a graph.
+ *
+ * Rules every operator obeys:
+ *   - one output, plus at most one f32 `aux` tensor kept for backward;
+ *   - the bits of image i do not depend on how many images run beside it;
+ *   - backward OVERWRITES the gradient of every activation it writes; summing
+ *     over several consumers is the plan's job, never a kernel's;
+ *   - backward of a parameter starts from zero or, when nn_call.accumulate is
+ *     set, from what the gradient slab holds, and adds image after image in
+ *     order, so that the sum does not depend on how a batch was cut;
+ *   - a value that changes from step to step is a tensor, never an attribute,
+ *     so that a captured device graph stays valid. */
+#ifndef DDPM_NN_OP_H
+#define DDPM_NN_OP_H
+
+#include "base/status.h"
+#include "nn/tensor.h"
+
+typedef enum {
+    /* y = conv(read(x, x2)) + b + chan + residual. A linear layer is kernel 1.
+     * in: x [n,h,w,c1]  w [k,k,c,o]  b [o] or NULL  x2 [n,h,w,c2] or NULL: concatenated behind x
+     *     chan [n,1,1,o] or NULL: added to every pixel   residual [n,h',w',o] or NULL
+     * out [n,h',w',o], h' = h * (upsample ? 2 : 1) / stride. `pad` zero rows and columns
+     * precede the image, as many as needed follow (pad 0, kernel 3, stride 2 is Ho's down-sampling). */
+    NN_CONV2D,
+    /* y = dropout(silu?(norm(read(x, x2)) * (1 + scale) + shift)); group norm with affine gamma, beta.
+     * in: x  gamma [c]  beta [c]  x2 or NULL  film [n,1,1,2c] = scale then shift, or NULL
+     *     key [n,1,1,4] i32 or NULL: dropout address of each image (no dropout when NULL)
+     * aux [n,1,groups,2]: mean and 1/sqrt(var + eps), biased variance, f32 */
+    NN_GROUP_NORM,
+    NN_SILU,            /* x                       -> same shape                               */
+    NN_ADD,             /* x, y of one shape       -> same shape                               */
+    NN_UPSAMPLE,        /* x [n,h,w,c]             -> [n,2h,2w,c], nearest                     */
+    NN_AVG_POOL,        /* x [n,h,w,c]             -> [n,h/2,w/2,c], 2x2 stride 2              */
+    NN_ATTENTION,       /* qkv [n,h,w,3c]          -> [n,h,w,c]; aux [n,1,heads,h*w]: log of the softmax denominators */
+    NN_TIMESTEP_EMBED,  /* t [n,1,1,1] f32         -> [n,1,1,dim] f32                          */
+    NN_EMBED,           /* y [n,1,1,1] i32, table [1,1,k,c] -> [n,1,1,c]; forward-checked range is the caller's duty */
+    NN_OP_COUNT
+} nn_op;
+
+enum { NN_MAX_IN = 6, NN_SAVE_OUT = 1 << NN_MAX_IN };
+
+/* Places of operands in nn_node.in. */
+enum { CONV_X, CONV_W, CONV_B, CONV_X2, CONV_CHAN, CONV_RESIDUAL };
+enum { NORM_X, NORM_GAMMA, NORM_BETA, NORM_X2, NORM_FILM, NORM_KEY };
+
+typedef enum {
+    NN_HEADS_QKV,   /* per head [q k v], heads outermost: improved-diffusion, "legacy" order  */
+    NN_QKV_HEADS    /* all q, all k, all v, each split in heads: guided-diffusion's new order */
+} nn_head_order;
+
+typedef union {
+    struct { int out, kernel, stride, pad; bool upsample; } conv;
+    struct { int groups; float eps; bool silu; float dropout; int salt; } norm;  /* salt: tells the dropout layers apart */
+    struct { int heads; nn_head_order order; } attention;
+    struct { int dim; bool cos_first; float shift; float max_period; } time;     /* exponent i / (dim/2 - shift) */
+} nn_attr;
+
+typedef struct nn_node {
+    nn_op       op;
+    nn_attr     attr;
+    int         index;          /* place in nn_graph.nodes                     */
+    nn_dtype    compute;        /* NN_F32, or NN_BF16: products of bf16 operands, f32 sums */
+    nn_tensor  *in[NN_MAX_IN];
+    nn_tensor  *out;
+    nn_shape    aux;            /* nn_len(aux) == 0: none                      */
+    const char *name;
+} nn_node;
+
+typedef struct {
+    const char *name;
+    int         min_in;        /* operands that must not be NULL: in[0 .. min_in-1]; conv's bias may be NULL */
+    unsigned    saves;         /* bit i: backward reads in[i]; NN_SAVE_OUT     */
+    /* Check operands, set out->shape and aux. DDPM_ESHAPE with a sentence on misfit. */
+    ddpm_status (*infer)(nn_node *node);
+} nn_op_info;
+
+extern const nn_op_info nn_ops[NN_OP_COUNT];
+
+/* Channels of a two-part operand: c of in[0] plus c of in[3] when there is one. */
+static inline int nn_read_channels(const nn_node *d)
+{
+    return d->in[0]->shape.c + (d->in[3] ? d->in[3]->shape.c : 0);
+}
+
+#endif

@@ -1,0 +1,162 @@
+/* op_cases.h - the table of operator cases: operator x shapes x operand variants.
+ *
+ * Each case is a network of one node. Shapes cover single pixels, odd sizes, sizes
+ * around vector and tile widths, and every operand that may be missing or present. */
+#ifndef DDPM_TESTS_OP_CASES_H
+#define DDPM_TESTS_OP_CASES_H
+
+#include "nn/graph.h"
+
+#include <math.h>
+
+typedef struct {
+    nn_op         op;
+    int           n, h, w, c, c2;                      /* c2 > 0: a second part, concatenated */
+    int           out, kernel, stride, pad;            /* conv; out: also the size of embeddings */
+    bool          upsample, chan, residual, no_bias, f32_out;
+    int           groups;
+    bool          silu, film;
+    double        dropout;
+    int           heads;
+    nn_head_order order;
+    bool          cos_first;
+    int           rows;
+    bool          fixed_inputs;                        /* inputs want no gradient */
+} op_case;
+
+static const op_case op_cases[] = {
+    { NN_CONV2D, 2, 1, 1, 1, .out = 1, .kernel = 1 },
+    { NN_CONV2D, 3, 1, 1, 7, .out = 513, .kernel = 1 },
+    { NN_CONV2D, 2, 1, 1, 513, .out = 5, .kernel = 1 },
+    { NN_CONV2D, 5, 1, 1, 128, .out = 64, .kernel = 1, .no_bias = true },
+    { NN_CONV2D, 2, 1, 1, 3, .out = 4, .kernel = 3, .pad = 1 },
+    { NN_CONV2D, 2, 3, 5, 1, .out = 1, .kernel = 3, .pad = 1 },
+    { NN_CONV2D, 5, 3, 5, 3, .out = 17, .kernel = 3, .pad = 1 },
+    { NN_CONV2D, 2, 7, 7, 33, .out = 31, .kernel = 3, .pad = 1, .no_bias = true },
+    { NN_CONV2D, 2, 7, 7, 16, .out = 48, .kernel = 1 },
+    { NN_CONV2D, 1, 28, 28, 3, .out = 32, .kernel = 3, .pad = 1 },
+    { NN_CONV2D, 2, 28, 28, 32, .out = 3, .kernel = 3, .pad = 1, .f32_out = true },
+    { NN_CONV2D, 2, 8, 8, 64, .out = 64, .kernel = 3, .pad = 1, .chan = true },
+    { NN_CONV2D, 2, 8, 8, 64, .out = 64, .kernel = 3, .pad = 1, .residual = true },
+    { NN_CONV2D, 3, 5, 4, 20, 12, .out = 24, .kernel = 3, .pad = 1 },
+    { NN_CONV2D, 3, 4, 4, 3, 1, .out = 24, .kernel = 1, .residual = true },
+    { NN_CONV2D, 2, 8, 8, 96, 65, .out = 33, .kernel = 3, .pad = 1, .chan = true, .residual = true },
+    { NN_CONV2D, 2, 7, 7, 32, 32, .out = 64, .kernel = 1, .residual = true, .no_bias = true, .chan = true },
+    { NN_CONV2D, 3, 6, 10, 8, .out = 9, .kernel = 3, .stride = 2, .pad = 1 },
+    { NN_CONV2D, 3, 6, 10, 8, .out = 9, .kernel = 3, .stride = 2, .pad = 0 },
+    { NN_CONV2D, 2, 2, 2, 32, .out = 32, .kernel = 3, .stride = 2, .pad = 0 },
+    { NN_CONV2D, 2, 2, 2, 32, .out = 32, .kernel = 3, .stride = 2, .pad = 1 },
+    { NN_CONV2D, 2, 16, 16, 40, .out = 40, .kernel = 3, .stride = 2, .pad = 1 },
+    { NN_CONV2D, 2, 16, 16, 16, 3, .out = 16, .kernel = 3, .stride = 2, .pad = 0, .chan = true, .residual = true },
+    { NN_CONV2D, 2, 1, 1, 6, .out = 5, .kernel = 3, .pad = 1, .upsample = true },
+    { NN_CONV2D, 3, 3, 5, 10, .out = 11, .kernel = 3, .pad = 1, .upsample = true },
+    { NN_CONV2D, 2, 7, 7, 32, .out = 32, .kernel = 3, .pad = 1, .upsample = true, .residual = true },
+    { NN_CONV2D, 2, 4, 4, 16, 8, .out = 16, .kernel = 3, .pad = 1, .upsample = true, .chan = true },
+    { NN_CONV2D, 2, 6, 5, 4, .out = 6, .kernel = 5, .pad = 2 },
+    { NN_CONV2D, 1, 4, 4, 257, .out = 130, .kernel = 3, .pad = 1 },
+
+    { NN_GROUP_NORM, 2, 1, 1, 8, .groups = 2 },
+    { NN_GROUP_NORM, 2, 1, 1, 4, .groups = 4, .silu = true },
+    { NN_GROUP_NORM, 5, 3, 5, 6, .groups = 3, .silu = true },
+    { NN_GROUP_NORM, 2, 3, 5, 1, .groups = 1 },
+    { NN_GROUP_NORM, 2, 7, 7, 513, .groups = 27, .silu = true },
+    { NN_GROUP_NORM, 2, 28, 28, 32, .groups = 32, .silu = true },
+    { NN_GROUP_NORM, 2, 16, 16, 128, .groups = 32, .silu = true },
+    { NN_GROUP_NORM, 3, 4, 4, 64, .groups = 32 },
+    { NN_GROUP_NORM, 3, 5, 3, 10, 14, .groups = 4, .silu = true },
+    { NN_GROUP_NORM, 3, 5, 3, 9, 3, .groups = 3 },
+    { NN_GROUP_NORM, 3, 4, 4, 24, .groups = 4, .silu = true, .film = true },
+    { NN_GROUP_NORM, 2, 3, 3, 18, 6, .groups = 4, .film = true },
+    { NN_GROUP_NORM, 4, 3, 7, 12, .groups = 4, .silu = true, .dropout = 0.3 },
+    { NN_GROUP_NORM, 3, 7, 7, 20, 12, .groups = 8, .silu = true, .film = true, .dropout = 0.1 },
+    { NN_GROUP_NORM, 2, 1, 1, 24, .groups = 4, .film = true, .dropout = 0.5 },
+
+    { .op = NN_SILU, .n = 3, .h = 1, .w = 1, .c = 513 },
+    { .op = NN_SILU, .n = 2, .h = 3, .w = 5, .c = 7 },
+    { .op = NN_ADD, .n = 3, .h = 3, .w = 5, .c = 7 },
+    { .op = NN_ADD, .n = 2, .h = 1, .w = 1, .c = 65 },
+    { .op = NN_UPSAMPLE, .n = 3, .h = 3, .w = 5, .c = 7 },
+    { .op = NN_UPSAMPLE, .n = 2, .h = 1, .w = 1, .c = 33 },
+    { .op = NN_AVG_POOL, .n = 3, .h = 6, .w = 10, .c = 7 },
+    { .op = NN_AVG_POOL, .n = 2, .h = 2, .w = 2, .c = 33 },
+    { .op = NN_AVG_POOL, .n = 2, .h = 14, .w = 14, .c = 64 },
+
+    { NN_ATTENTION, 2, 1, 1, 12, .heads = 1, .order = NN_HEADS_QKV },
+    { NN_ATTENTION, 3, 3, 5, 12, .heads = 2, .order = NN_HEADS_QKV },
+    { NN_ATTENTION, 3, 3, 5, 12, .heads = 2, .order = NN_QKV_HEADS },
+    { NN_ATTENTION, 2, 7, 7, 99, .heads = 3, .order = NN_HEADS_QKV },
+    { NN_ATTENTION, 1, 16, 16, 192, .heads = 1, .order = NN_QKV_HEADS },
+    { NN_ATTENTION, 2, 8, 8, 192, .heads = 4, .order = NN_HEADS_QKV },
+    { NN_ATTENTION, 5, 4, 4, 3, .heads = 1, .order = NN_QKV_HEADS },
+
+    { NN_TIMESTEP_EMBED, 5, 1, 1, 1, .out = 128 },
+    { NN_TIMESTEP_EMBED, 3, 1, 1, 1, .out = 33, .cos_first = true },
+    { NN_EMBED, 5, 1, 1, 1, .out = 37, .rows = 3 },
+    { NN_EMBED, 2, 1, 1, 1, .out = 512, .rows = 10 },
+};
+
+enum { N_OP_CASES = sizeof op_cases / sizeof *op_cases };
+
+static nn_tensor *op_input(nn_graph *g, const op_case *k, const char *name, nn_shape s)
+{
+    return nn_input(g, name, s, s.h > 1 || s.w > 1 ? g->dtype : NN_F32, !k->fixed_inputs);
+}
+
+static nn_tensor *op_build_conv(nn_graph *g, const op_case *k)
+{
+    const int up = k->upsample ? 2 : 1, stride = k->stride ? k->stride : 1;
+    const float deviation = 1 / sqrtf((float)(k->kernel * k->kernel * (k->c + k->c2)));
+    return nn_conv2d(g, "conv", (nn_conv_args){
+        .x = op_input(g, k, "x", (nn_shape){ k->n, k->h, k->w, k->c }),
+        .x2 = k->c2 ? op_input(g, k, "x2", (nn_shape){ k->n, k->h, k->w, k->c2 }) : NULL,
+        .chan = k->chan ? op_input(g, k, "chan", (nn_shape){ k->n, 1, 1, k->out }) : NULL,
+        .residual = k->residual ? op_input(g, k, "residual", (nn_shape){ k->n, k->h * up / stride, k->w * up / stride, k->out }) : NULL,
+        .out = k->out, .kernel = k->kernel, .stride = stride, .pad = k->pad, .upsample = k->upsample,
+        .no_bias = k->no_bias, .f32_out = k->f32_out,
+        .weight_init = { NN_INIT_NORMAL, deviation }, .bias_init = { NN_INIT_NORMAL, 0.5f },
+    });
+}
+
+/* Records the case's node and its inputs; returns the node's output. */
+static nn_tensor *op_build(nn_graph *g, const op_case *k)
+{
+    const nn_shape x = { k->n, k->h, k->w, k->c }, vector = { k->n, 1, 1, 1 };
+    switch (k->op) {
+    case NN_CONV2D:
+        return op_build_conv(g, k);
+    case NN_GROUP_NORM:
+        return nn_group_norm(g, "norm", (nn_norm_args){
+            .x = op_input(g, k, "x", x),
+            .x2 = k->c2 ? op_input(g, k, "x2", (nn_shape){ k->n, k->h, k->w, k->c2 }) : NULL,
+            .film = k->film ? op_input(g, k, "film", (nn_shape){ k->n, 1, 1, 2 * (k->c + k->c2) }) : NULL,
+            .key = k->dropout > 0 ? nn_input(g, "key", (nn_shape){ k->n, 1, 1, 4 }, NN_I32, false) : NULL,
+            .groups = k->groups, .eps = 1e-5, .dropout = k->dropout, .silu = k->silu,
+        });
+    case NN_SILU:           return nn_silu(g, op_input(g, k, "x", x));
+    case NN_ADD: {
+        nn_tensor *a = op_input(g, k, "x", x);
+        return nn_add(g, a, op_input(g, k, "y", x));
+    }
+    case NN_UPSAMPLE:       return nn_upsample(g, op_input(g, k, "x", x));
+    case NN_AVG_POOL:       return nn_avg_pool(g, op_input(g, k, "x", x));
+    case NN_ATTENTION:      return nn_attention(g, op_input(g, k, "qkv", x), k->heads, k->order);
+    case NN_TIMESTEP_EMBED: return nn_timestep_embed(g, nn_input(g, "t", vector, NN_F32, false), k->out, k->cos_first,
+                                                     k->cos_first ? 0 : 1, 10000);
+    case NN_EMBED:          return nn_embed(g, "label", nn_input(g, "y", vector, NN_I32, false), k->rows, k->out);
+    case NN_OP_COUNT:       break;
+    }
+    return NULL;
+}
+
+/* "conv2d 2x8x8x96+65 -> 33, kernel 3, ..." into buf, for messages. */
+static const char *op_describe(const op_case *k, nn_dtype dtype, char *buf, size_t size)
+{
+    snprintf(buf, size, "%s %s %dx%dx%dx%d+%d out %d k%d s%d p%d%s%s%s%s groups %d%s%s dropout %g heads %d order %d",
+             nn_ops[k->op].name, dtype == NN_BF16 ? "bf16" : "f32", k->n, k->h, k->w, k->c, k->c2, k->out, k->kernel,
+             k->stride, k->pad, k->upsample ? " up" : "", k->chan ? " chan" : "", k->residual ? " residual" : "",
+             k->no_bias ? " no-bias" : "", k->groups, k->silu ? " silu" : "", k->film ? " film" : "", k->dropout,
+             k->heads, (int)k->order);
+    return buf;
+}
+
+#endif

@@ -1,0 +1,543 @@
+/* Every operator, by one table of cases (op_cases.h), used four ways:
+ *
+ *   gradients      the reference backend's backward against finite differences of its forward
+ *   equal          another backend against the reference, within a bound of rounding errors
+ *   independence   the bits of an image, and of a parameter's gradient, do not depend on the batch
+ *   threads        two plans that run at the same time get the bits of one that runs alone
+ *
+ * Without an argument the reference backend is tested; `ops cpu` tests the host backend at
+ * every instruction-set level that this machine runs, none above $DDPM_MAX_ISA. */
+#include "backend/cpu/cpu.h"
+#include "backend/ref/ref.h"
+#include "base/rng.h"
+#include "nn/plan.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "golden_file.h"
+#include "op_cases.h"
+
+#define MUST(expr) do { if ((expr) != DDPM_OK) fail_msg("%s: %s", #expr, ddpm_last_error()); } while (0)
+
+/* ---- a case with its data ---- */
+
+typedef struct {
+    const op_case *k;
+    nn_dtype       dtype;
+    nn_graph      *g;
+    const nn_node *node;
+    float         *values;
+    void          *in[NN_MAX_IN];      /* host data of operands that are inputs */
+    float         *dout;
+    char           name[200];
+} problem;
+
+/* Outputs and gradients of the whole batch. */
+typedef struct { float *out, *din[NN_MAX_IN], *grads; } result;
+
+static float *normals(size_t len, uint64_t which)
+{
+    float *x = malloc((len ? len : 1) * sizeof *x);
+    assert_non_null(x);
+    rng_normals((rng_address){ .seed = 7, .stream = RNG_NOISE, .sample = which }, 0, len, x);
+    return x;
+}
+
+static void *input_data(const op_case *k, const nn_tensor *t, int place)
+{
+    const size_t len = nn_len(t->shape);
+    if (t->dtype != NN_I32) {
+        float *x = normals(len, (uint64_t)place);
+        for (size_t i = 0; i < len; i++)
+            x[i] = k->op == NN_TIMESTEP_EMBED ? (float)(i * 249) + 0.25f : x[i] + 0.3f;
+        return x;
+    }
+    int *x = malloc(len * sizeof *x);
+    assert_non_null(x);
+    for (int i = 0; i < (int)len; i++) {
+        const int key[4] = { 12345, 6, 17, 100 + i / 4 };
+        x[i] = k->op == NN_EMBED ? (i * 2 + i / 3) % k->rows : key[i % 4];
+    }
+    return x;
+}
+
+static problem problem_new(const op_case *k, nn_dtype dtype)
+{
+    problem p = { .k = k, .dtype = dtype, .g = nn_graph_new(dtype) };
+    op_describe(k, dtype, p.name, sizeof p.name);
+    assert_non_null(p.g);
+    op_build(p.g, k);
+    MUST(nn_graph_status(p.g));
+    assert_int_equal(p.g->n_nodes, 1);
+    p.node = p.g->nodes[0];
+    p.values = calloc(p.g->params.len + 1, sizeof *p.values);
+    assert_non_null(p.values);
+    nn_params_init(&p.g->params, 3, p.values);
+    if (k->op == NN_GROUP_NORM) {                 /* away from 1 and 0, which would hide mistakes */
+        float *z = normals(p.g->params.len, 50);
+        for (size_t i = 0; i < p.g->params.len; i++) p.values[i] += 0.3f * z[i];
+        free(z);
+    }
+    for (int i = 0; i < NN_MAX_IN; i++)
+        if (p.node->in[i] && p.node->in[i]->role == NN_INPUT) p.in[i] = input_data(k, p.node->in[i], i);
+    p.dout = normals(nn_len(p.node->out->shape), 40);
+    return p;
+}
+
+static void problem_free(problem *p)
+{
+    nn_graph_free(p->g);
+    free(p->values);
+    free(p->dout);
+    for (int i = 0; i < NN_MAX_IN; i++) free(p->in[i]);
+}
+
+static bool wants_gradient(const problem *p, int i)
+{
+    return p->in[i] && p->node->in[i]->needs_grad;
+}
+
+static result result_new(const problem *p)
+{
+    result r = { .out = calloc(nn_len(p->node->out->shape), sizeof(float)),
+                 .grads = calloc(p->g->params.len + 1, sizeof(float)) };
+    assert_true(r.out && r.grads);
+    for (int i = 0; i < NN_MAX_IN; i++) {
+        if (!wants_gradient(p, i)) continue;
+        r.din[i] = calloc(nn_len(p->node->in[i]->shape), sizeof(float));
+        assert_non_null(r.din[i]);
+    }
+    return r;
+}
+
+static void result_free(result *r)
+{
+    free(r->out);
+    free(r->grads);
+    for (int i = 0; i < NN_MAX_IN; i++) free(r->din[i]);
+}
+
+static void set_inputs(const problem *p, nn_plan *plan, int first, int n)
+{
+    for (int i = 0; i < NN_MAX_IN; i++) {
+        if (!p->in[i]) continue;
+        const nn_tensor *t = p->node->in[i];
+        MUST(nn_plan_set(plan, t, n, (const char *)p->in[i] + (size_t)first * nn_image_len(t->shape) * 4));
+    }
+}
+
+/* Images first .. first+n-1 by one forward and one backward pass. */
+static void run_images(const problem *p, nn_plan *plan, int first, int n, bool accumulate, result *r)
+{
+    const nn_tensor *out = p->node->out;
+    const size_t at = (size_t)first * nn_image_len(out->shape);
+    set_inputs(p, plan, first, n);
+    MUST(nn_plan_forward(plan, n));
+    MUST(nn_plan_get(plan, out, n, r->out + at));
+    if (!out->needs_grad) return;
+    MUST(nn_plan_backward(plan, n, p->dout + at, accumulate));
+    for (int i = 0; i < NN_MAX_IN; i++)
+        if (r->din[i]) {
+            const nn_tensor *t = p->node->in[i];
+            MUST(nn_plan_get_grad(plan, t, n, r->din[i] + (size_t)first * nn_image_len(t->shape)));
+        }
+}
+
+/* The whole batch, `per_call` images at a time; garbage in the gradients first shows what is not written. */
+static result run(const problem *p, nn_backend *b, int per_call)
+{
+    result r = result_new(p);
+    for (size_t i = 0; i < p->g->params.len; i++) r.grads[i] = 1e30f;
+    nn_weights *w;
+    nn_plan *plan;
+    MUST(nn_weights_new(p->g, b, p->values, true, &w));
+    MUST(nn_plan_new(p->g, b, p->node->out->needs_grad ? NN_TRAIN : NN_INFER, p->node->out, &plan));
+    nn_plan_bind(plan, w, r.grads);
+    for (int first = 0; first < p->k->n; first += per_call) {
+        const int left = p->k->n - first;
+        run_images(p, plan, first, left < per_call ? left : per_call, first > 0, &r);
+    }
+    nn_plan_free(plan);
+    nn_weights_free(w);
+    return r;
+}
+
+static void each_case(nn_backend *b, void (*test)(const problem *p, nn_backend *b))
+{
+    for (int dtype = NN_F32; dtype <= NN_BF16; dtype++)
+        for (int i = 0; i < N_OP_CASES; i++) {
+            problem p = problem_new(&op_cases[i], (nn_dtype)dtype);
+            test(&p, b);
+            problem_free(&p);
+        }
+}
+
+/* ---- gradients against finite differences ---- */
+
+/* sum over the output of out * dout, whose gradient backward computes. */
+static double loss(const problem *p, nn_plan *plan, float *out)
+{
+    const size_t len = nn_len(p->node->out->shape);
+    set_inputs(p, plan, 0, p->k->n);
+    MUST(nn_plan_forward(plan, p->k->n));
+    MUST(nn_plan_get(plan, p->node->out, p->k->n, out));
+    double sum = 0;
+    for (size_t i = 0; i < len; i++) sum += (double)out[i] * (double)p->dout[i];
+    return sum;
+}
+
+/* Error of gradient `grad` of `x` along one random direction of signs, relative to the
+ * gradient's norm (the expected size of the derivative). Truncation, O(step^4), and rounding,
+ * O(1/step), trade off, so the best of three steps counts. */
+static double direction_error(const problem *p, nn_plan *plan, float *x, const float *grad, size_t len, uint64_t seed, float *out)
+{
+    static const double at[4] = { -2, -1, 1, 2 }, weight[4] = { 1, -8, 8, -1 };
+    float *sign = normals(len, seed), *keep = malloc(len * sizeof *keep);
+    assert_non_null(keep);
+    memcpy(keep, x, len * sizeof *x);
+    double want = 0, norm = 0, best = 1e30;
+    for (size_t i = 0; i < len; i++) {
+        sign[i] = sign[i] < 0 ? -1.0f : 1.0f;
+        want += (double)grad[i] * (double)sign[i];
+        norm += (double)grad[i] * (double)grad[i];
+    }
+    for (double step = 0x1p-8; step < 0.05; step *= 4) {
+        double got = 0;
+        for (int s = 0; s < 4; s++) {
+            for (size_t i = 0; i < len; i++) x[i] = keep[i] + (float)(at[s] * step) * sign[i];
+            got += weight[s] * loss(p, plan, out);
+        }
+        best = fmin(best, fabs(got / (12 * step) - want) / (sqrt(norm) + 1e-2));
+    }
+    memcpy(x, keep, len * sizeof *x);
+    free(sign);
+    free(keep);
+    return best;
+}
+
+static void check_directions(const problem *p, nn_plan *plan, const char *what, float *x, const float *grad, size_t len, float *out)
+{
+    enum { SEEDS = 2 };
+    const double limit = 1e-4;
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        const double error = direction_error(p, plan, x, grad, len, 60 + seed, out);
+        if (!(error < limit)) fail_msg("%s: gradient of %s is off by %.1e of its norm", p->name, what, error);
+    }
+}
+
+static double work(const op_case *k)
+{
+    const double pixels = (double)(k->n * k->h * k->w) * (k->upsample ? 4 : 1);
+    switch (k->op) {
+    case NN_CONV2D:    return pixels * (k->c + k->c2) * k->out * k->kernel * k->kernel;
+    case NN_ATTENTION: return pixels * k->h * k->w * k->c;
+    default:           return pixels * (k->c + k->c2) * 10;
+    }
+}
+
+static void gradients_of(const problem *p, nn_backend *b)
+{
+    if (p->dtype != NN_F32 || !p->node->out->needs_grad || work(p->k) > 1e6) return;
+    result r = run(p, b, p->k->n);
+    float *out = malloc(nn_len(p->node->out->shape) * sizeof *out);
+    assert_non_null(out);
+    nn_weights *w;
+    nn_plan *plan;
+    MUST(nn_weights_new(p->g, b, p->values, false, &w));
+    MUST(nn_plan_new(p->g, b, NN_INFER, p->node->out, &plan));
+    nn_plan_bind(plan, w, NULL);
+    for (int i = 0; i < NN_MAX_IN; i++) {
+        const nn_tensor *t = p->node->in[i];
+        if (!t) continue;
+        if (t->role == NN_PARAM) {
+            const size_t at = p->g->params.list[t->param].offset;
+            check_directions(p, plan, t->name, p->values + at, r.grads + at, nn_len(t->shape), out);
+        } else if (r.din[i]) {
+            check_directions(p, plan, t->name, p->in[i], r.din[i], nn_len(t->shape), out);
+        }
+    }
+    nn_plan_free(plan);
+    nn_weights_free(w);
+    free(out);
+    result_free(&r);
+}
+
+/* ---- another backend against the reference ---- */
+
+/* How many products or values are summed for one element of operand i's gradient; i < 0: of the output. */
+static double terms(const problem *p, int i)
+{
+    const op_case *k = p->k;
+    const nn_shape y = p->node->out->shape;
+    const double pixels = (double)y.h * y.w, taps = (double)k->kernel * k->kernel;
+    if (k->op == NN_CONV2D) {
+        if (i < 0) return taps * (k->c + k->c2) + 3;
+        if (i == CONV_X || i == CONV_X2) return taps * k->out * (k->upsample ? 4 : 1);
+        return i == CONV_RESIDUAL ? 1 : pixels * k->n;
+    }
+    if (k->op == NN_GROUP_NORM) {
+        if (i == NORM_GAMMA || i == NORM_BETA || i == NORM_FILM) return pixels * k->n;
+        return pixels * (k->c + k->c2) / k->groups;
+    }
+    if (k->op == NN_ATTENTION) return pixels + k->c;
+    return k->op == NN_EMBED ? k->n : 4;
+}
+
+static double largest(const float *x, size_t len)
+{
+    double m = 0;
+    for (size_t i = 0; i < len; i++) m = fmax(m, fabs((double)x[i]));
+    return m;
+}
+
+/* Largest 1/deviation of a group: small groups amplify rounding errors of x and of the mean. */
+static double amplification(const problem *p)
+{
+    if (p->k->op != NN_GROUP_NORM) return 1;
+    const int c1 = p->k->c, c = c1 + p->k->c2, per = c / p->k->groups, pixels = p->k->h * p->k->w;
+    double worst = 1;
+    for (int n = 0; n < p->k->n; n++)
+        for (int g = 0; g < p->k->groups; g++) {
+            double sum = 0, squares = 0;
+            for (int at = n * pixels; at < (n + 1) * pixels; at++)
+                for (int ch = g * per; ch < (g + 1) * per; ch++) {
+                    const float *x = p->in[ch < c1 ? NORM_X : NORM_X2];
+                    const double v = (double)(ch < c1 ? x[at * c1 + ch] : x[at * (c - c1) + ch - c1]);
+                    sum += v;
+                    squares += v * v;
+                }
+            const double mean = sum / (per * pixels);
+            worst = fmax(worst, 1 / sqrt(fabs(squares / (per * pixels) - mean * mean) + 1e-5));
+        }
+    return worst;
+}
+
+/* The bound. A sum of T terms in f32 makes T rounding errors, each at most u = 2^-24 of a partial
+ * sum. Partial sums of random terms stay below about the largest result M, and the errors have
+ * random signs, so their sum has a deviation below sqrt(T/3) u M; 2 sqrt(T) u M leaves room for the
+ * largest of many elements, and 8 u M for what follows the sum (exponentials, products, stores). Group
+ * norm multiplies errors of x by 1/deviation once on the way to the output and twice more on the
+ * way to dx. A value stored in bf16 is rounded by each backend, to neighbours at worst: 2^-7 of
+ * itself. Attention at bf16 may also round probabilities and their gradients before it multiplies:
+ * errors of 2^-9 per term with random signs, together below twice 2^-9 M. */
+static void compare(const problem *p, int operand, const char *what, nn_dtype stored, const float *want, const float *got, size_t len)
+{
+    const double m = fmax(1, largest(want, len)), a = amplification(p);
+    const double power = p->k->op != NN_GROUP_NORM ? 1 : operand == NORM_X || operand == NORM_X2 ? a * a * a : a;
+    const double sum = 2 * (sqrt(terms(p, operand)) + 4) * 0x1p-24 * m * power;
+    const double operands = p->k->op == NN_ATTENTION && p->node->compute == NN_BF16 ? 2 * 0x1p-9 * m : 0;
+    const double store = stored == NN_BF16 ? 0x1p-7 : 0;
+    for (size_t i = 0; i < len; i++) {
+        const double error = fabs((double)got[i] - (double)want[i]);
+        const double bound = sum + operands + store * fabs((double)want[i]);
+        if (!(error <= bound))
+            fail_msg("%s: %s[%zu] is %.9g, reference %.9g, error %.2e, bound %.2e",
+                     p->name, what, i, (double)got[i], (double)want[i], error, bound);
+    }
+}
+
+static void equal_to_ref(const problem *p, nn_backend *b)
+{
+    nn_backend *ref;
+    MUST(backend_ref_new(&ref));
+    result want = run(p, ref, p->k->n), got = run(p, b, p->k->n);
+    const nn_tensor *out = p->node->out;
+    compare(p, -1, "output", out->dtype, want.out, got.out, nn_len(out->shape));
+    for (int i = 0; i < NN_MAX_IN && out->needs_grad; i++) {
+        const nn_tensor *t = p->node->in[i];
+        if (!t) continue;
+        if (t->role == NN_PARAM) {
+            const size_t at = p->g->params.list[t->param].offset;
+            compare(p, i, t->name, NN_F32, want.grads + at, got.grads + at, nn_len(t->shape));
+        } else if (want.din[i]) {
+            compare(p, i, t->name, t->dtype, want.din[i], got.din[i], nn_len(t->shape));
+        }
+    }
+    result_free(&want);
+    result_free(&got);
+    nn_backend_free(ref);
+}
+
+/* ---- the same bits ---- */
+
+static void assert_same_bits(const problem *p, const char *how, const result *a, const result *b)
+{
+    if (memcmp(a->out, b->out, nn_len(p->node->out->shape) * 4)) fail_msg("%s: output differs %s", p->name, how);
+    for (int i = 0; i < NN_MAX_IN; i++)
+        if (a->din[i] && memcmp(a->din[i], b->din[i], nn_len(p->node->in[i]->shape) * 4))
+            fail_msg("%s: gradient of %s differs %s", p->name, p->node->in[i]->name, how);
+    for (int i = 0; i < p->g->params.count && p->node->out->needs_grad; i++) {
+        const nn_param *q = &p->g->params.list[i];
+        if (memcmp(a->grads + q->offset, b->grads + q->offset, nn_len(q->shape) * 4))
+            fail_msg("%s: gradient of %s differs %s", p->name, q->name, how);
+    }
+}
+
+static void images_are_independent(const problem *p, nn_backend *b)
+{
+    result together = run(p, b, p->k->n), alone = run(p, b, 1), pairs = run(p, b, 2);
+    assert_same_bits(p, "when images run alone", &together, &alone);
+    assert_same_bits(p, "when images run in pairs", &together, &pairs);
+    result_free(&together);
+    result_free(&alone);
+    result_free(&pairs);
+}
+
+/* Whether gradients of inputs are wanted must not matter to those of parameters. */
+static void parameters_do_not_need_inputs(const problem *p, nn_backend *b)
+{
+    if (!p->g->params.count) return;
+    op_case alone = *p->k;
+    alone.fixed_inputs = true;
+    problem q = problem_new(&alone, p->dtype);
+    result with = run(p, b, p->k->n), without = run(&q, b, q.k->n);
+    assert_same_bits(&q, "when inputs need no gradient", &without, &with);
+    result_free(&with);
+    result_free(&without);
+    problem_free(&q);
+}
+
+typedef struct { const problem *p; nn_backend *b; result r; } thread_job;
+
+static void *thread_run(void *arg)
+{
+    thread_job *j = arg;
+    j->r = run(j->p, j->b, j->p->k->n);
+    return NULL;
+}
+
+static void threads_agree(const problem *p, nn_backend *b)
+{
+    pthread_t thread;
+    thread_job jobs[2] = { { .p = p, .b = b }, { .p = p, .b = b } };
+    result alone = run(p, b, p->k->n);
+    assert_int_equal(pthread_create(&thread, NULL, thread_run, &jobs[1]), 0);
+    thread_run(&jobs[0]);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_same_bits(p, "beside another plan", &alone, &jobs[i].r);
+        result_free(&jobs[i].r);
+    }
+    result_free(&alone);
+}
+
+/* ---- the published timestep embeddings ---- */
+
+static void check_embedding(nn_backend *b, const golden_file *f, const char *name, int dim, bool cos_first, double shift)
+{
+    const golden t = golden_tensor(f, "t"), want = golden_tensor(f, "%s", name);
+    const int n = (int)t.len;
+    nn_graph *g = nn_graph_new(NN_F32);
+    nn_tensor *in = nn_input(g, "t", (nn_shape){ n, 1, 1, 1 }, NN_F32, false);
+    nn_tensor *out = nn_timestep_embed(g, in, dim, cos_first, shift, 10000);
+    MUST(nn_graph_status(g));
+    float got[16 * 128], none[1] = { 0 };
+    assert_true(n * dim <= 16 * 128);
+    nn_weights *w;
+    nn_plan *plan;
+    MUST(nn_weights_new(g, b, none, false, &w));
+    MUST(nn_plan_new(g, b, NN_INFER, out, &plan));
+    nn_plan_bind(plan, w, NULL);
+    MUST(nn_plan_set(plan, in, n, t.data));
+    MUST(nn_plan_forward(plan, n));
+    MUST(nn_plan_get(plan, out, n, got));
+    for (int i = 0; i < n * dim; i++) {
+        const double time = golden_at(&t, (size_t)(i / dim)), value = golden_at(&want, (size_t)i);
+        if (!(fabs((double)got[i] - value) <= 1e-6 + 1.2e-7 * time))
+            fail_msg("%s: t %g, element %d is %.9g, expected %.9g", name, time, i % dim, (double)got[i], value);
+    }
+    nn_plan_free(plan);
+    nn_weights_free(w);
+    nn_graph_free(g);
+}
+
+static void check_embeddings(nn_backend *b)
+{
+    static const int dims[] = { 32, 33, 128 };
+    golden_file f = golden_open("tests/golden/06_unet/timestep_embedding.safetensors");
+    for (int d = 0; d < 3; d++) {
+        char name[64];
+        snprintf(name, sizeof name, "iddpm/%d", dims[d]);
+        check_embedding(b, &f, name, dims[d], true, 0);
+        snprintf(name, sizeof name, "ddim/%d", dims[d]);
+        check_embedding(b, &f, name, dims[d], false, 1);
+        for (int kind = 0; kind < 4; kind++) {
+            snprintf(name, sizeof name, "diffusers/%d/flip%d_shift%d", dims[d], kind / 2, kind % 2);
+            check_embedding(b, &f, name, dims[d], kind / 2 == 1, kind % 2);
+        }
+    }
+    golden_close(&f);
+}
+
+/* ---- what runs ---- */
+
+static void gradients(void **state)     { each_case(*state, gradients_of); }
+static void equal(void **state)         { each_case(*state, equal_to_ref); }
+static void independence(void **state)  { each_case(*state, images_are_independent); }
+static void parameters(void **state)    { each_case(*state, parameters_do_not_need_inputs); }
+static void threads(void **state)       { each_case(*state, threads_agree); }
+static void embeddings(void **state)    { check_embeddings(*state); }
+
+static int test_ref(void)
+{
+    nn_backend *b;
+    if (backend_ref_new(&b) != DDPM_OK) return 1;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_prestate(gradients, b), cmocka_unit_test_prestate(independence, b),
+        cmocka_unit_test_prestate(parameters, b), cmocka_unit_test_prestate(threads, b),
+        cmocka_unit_test_prestate(embeddings, b),
+    };
+    const int failures = cmocka_run_group_tests_name("ref", tests, NULL, NULL);
+    nn_backend_free(b);
+    return failures;
+}
+
+static int test_level(const char *isa)
+{
+    nn_backend *b;
+    if (backend_cpu_new(isa, &b) != DDPM_OK) {
+        printf("cpu %s: %s\n", isa, ddpm_last_error());
+        return 1;
+    }
+    if (strcmp(b->isa, isa) != 0) {
+        printf("cpu %s: got %s\n", isa, b->isa);
+        return 1;
+    }
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_prestate(equal, b), cmocka_unit_test_prestate(independence, b),
+        cmocka_unit_test_prestate(parameters, b), cmocka_unit_test_prestate(threads, b),
+        cmocka_unit_test_prestate(embeddings, b),
+    };
+    const int failures = cmocka_run_group_tests_name(isa, tests, NULL, NULL);
+    nn_backend_free(b);
+    return failures;
+}
+
+static int test_cpu(void)
+{
+    const char *max = getenv("DDPM_MAX_ISA");
+    int failures = 0;
+    for (const char *const *isa = cpu_isa_names(); *isa; isa++) {
+        const bool here = cpu_isa_available(*isa);
+        printf("cpu %s: %s\n", *isa, here ? "tested" : "not on this machine");
+        if (here) failures += test_level(*isa);
+        if (max && !strcmp(*isa, max)) break;
+    }
+    return failures;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) return test_ref();
+    if (!strcmp(argv[1], "cpu")) return test_cpu();
+    fprintf(stderr, "no backend %s in this build\n", argv[1]);
+    return 2;
+}

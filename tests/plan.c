@@ -1,0 +1,561 @@
+/* Plans on a small U-Net-like network that has everything a real one has: skip connections,
+ * values with several readers, embeddings, attention, up- and down-sampling. */
+#include "nn/plan.h"
+
+#include "backend/ref/ref.h"
+#include "base/rng.h"
+#include "nn/optim.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define MUST(expr) do { if ((expr) != DDPM_OK) fail_msg("%s: %s", #expr, ddpm_last_error()); } while (0)
+
+/* ---- every allocation is counted (the linker replaces the functions) ---- */
+
+static int allocations;
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t size);
+void *__real_aligned_alloc(size_t alignment, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t size);
+void *__wrap_aligned_alloc(size_t alignment, size_t size);
+
+void *__wrap_malloc(size_t size)                { allocations++; return __real_malloc(size); }
+void *__wrap_calloc(size_t n, size_t size)      { allocations++; return __real_calloc(n, size); }
+void *__wrap_realloc(void *p, size_t size)      { allocations++; return __real_realloc(p, size); }
+void *__wrap_aligned_alloc(size_t alignment, size_t size) { allocations++; return __real_aligned_alloc(alignment, size); }
+
+/* ---- the network ---- */
+
+enum { BATCH = 3, SIZE = 8, CH = 8, LABELS = 4 };
+
+typedef struct {
+    nn_graph  *g;
+    nn_tensor *x, *t, *y, *key, *out;
+    float     *values, *grads;
+} net;
+
+static const nn_init small = { NN_INIT_UNIFORM, 0.2f };
+
+static nn_tensor *conv(nn_graph *g, const char *name, nn_conv_args a)
+{
+    if (a.kernel == 0) a.kernel = 3, a.pad = 1;
+    a.weight_init = a.bias_init = small;
+    return nn_conv2d(g, name, a);
+}
+
+static nn_tensor *linear(nn_graph *g, const char *name, nn_tensor *x, int out)
+{
+    return conv(g, name, (nn_conv_args){ .x = x, .out = out, .kernel = 1, .kind = NN_PARAM_LINEAR });
+}
+
+static nn_tensor *norm(net *u, const char *name, nn_tensor *x, nn_tensor *x2, nn_tensor *film, double dropout)
+{
+    return nn_group_norm(u->g, name, (nn_norm_args){ .x = x, .x2 = x2, .film = film, .key = dropout > 0 ? u->key : NULL,
+                                                     .groups = 2, .eps = 1e-5, .dropout = dropout, .silu = true });
+}
+
+/* x + conv(norm(conv(norm(x)))) with the embedding added between, or as film. */
+static nn_tensor *block(net *u, const char *scope, nn_tensor *x, nn_tensor *skip, nn_tensor *emb, bool film)
+{
+    nn_graph *g = u->g;
+    nn_scope(g, "%s.", scope);
+    nn_tensor *e = linear(g, "emb", nn_silu(g, emb), film ? 2 * CH : CH);
+    nn_tensor *h = conv(g, "in", (nn_conv_args){ .x = norm(u, "norm1", x, skip, NULL, 0), .chan = film ? NULL : e, .out = CH });
+    h = norm(u, "norm2", h, NULL, film ? e : NULL, 0.2);
+    nn_tensor *shortcut = skip ? conv(g, "skip", (nn_conv_args){ .x = x, .x2 = skip, .out = CH, .kernel = 1 }) : x;
+    return conv(g, "out", (nn_conv_args){ .x = h, .residual = shortcut, .out = CH });
+}
+
+static nn_tensor *attend(net *u, const char *scope, nn_tensor *x)
+{
+    nn_scope(u->g, "%s.", scope);
+    nn_tensor *qkv = conv(u->g, "qkv", (nn_conv_args){ .x = norm(u, "norm", x, NULL, NULL, 0), .out = 3 * CH, .kernel = 1, .kind = NN_PARAM_CONV1D });
+    nn_tensor *a = nn_attention(u->g, qkv, 2, NN_HEADS_QKV);
+    return conv(u->g, "proj", (nn_conv_args){ .x = a, .residual = x, .out = CH, .kernel = 1 });
+}
+
+static net net_new(nn_dtype dtype)
+{
+    net u = { .g = nn_graph_new(dtype) };
+    nn_graph *g = u.g;
+    assert_non_null(g);
+    u.x = nn_input(g, "x", (nn_shape){ BATCH, SIZE, SIZE, 3 }, NN_F32, true);
+    u.t = nn_input(g, "t", (nn_shape){ BATCH, 1, 1, 1 }, NN_F32, false);
+    u.y = nn_input(g, "y", (nn_shape){ BATCH, 1, 1, 1 }, NN_I32, false);
+    u.key = nn_input(g, "key", (nn_shape){ BATCH, 1, 1, 4 }, NN_I32, false);
+    nn_scope(g, "%s", "");
+    nn_tensor *emb = linear(g, "time", nn_timestep_embed(g, u.t, 16, true, 0, 10000), 2 * CH);
+    emb = nn_add(g, emb, nn_embed(g, "label", u.y, LABELS, 2 * CH));
+    nn_tensor *h0 = conv(g, "first", (nn_conv_args){ .x = u.x, .out = CH });
+    nn_tensor *h1 = block(&u, "down", h0, NULL, emb, false);
+    nn_tensor *h2 = conv(g, "shrink", (nn_conv_args){ .x = h1, .out = CH, .kernel = 3, .stride = 2 });
+    h2 = nn_add(g, h2, nn_avg_pool(g, h1));
+    nn_tensor *h = attend(&u, "attention", block(&u, "middle", h2, NULL, emb, true));
+    h = block(&u, "up1", h, h2, emb, true);
+    nn_tensor *grown = conv(g, "grow", (nn_conv_args){ .x = h, .out = CH, .kernel = 3, .pad = 1, .upsample = true });
+    h = nn_add(g, grown, nn_upsample(g, h));
+    h = block(&u, "up2", h, h1, emb, false);
+    h = block(&u, "up3", h, h0, emb, false);
+    nn_scope(g, "%s", "");
+    h = nn_add(g, h, h);                                        /* one value twice in one node */
+    u.out = conv(g, "last", (nn_conv_args){ .x = norm(&u, "norm", h, NULL, NULL, 0), .out = 3, .kernel = 3, .pad = 1, .f32_out = true });
+    MUST(nn_graph_status(g));
+    u.values = calloc(g->params.len, sizeof *u.values);
+    u.grads = calloc(g->params.len, sizeof *u.grads);
+    assert_true(u.values && u.grads);
+    nn_params_init(&g->params, 9, u.values);
+    return u;
+}
+
+static void net_free(net *u)
+{
+    nn_graph_free(u->g);
+    free(u->values);
+    free(u->grads);
+}
+
+enum { X_LEN = BATCH * SIZE * SIZE * 3 };
+
+static void random_images(float *x, uint64_t which)
+{
+    rng_normals((rng_address){ .seed = 4, .stream = RNG_NOISE, .sample = which }, 0, X_LEN, x);
+}
+
+static void set_inputs(const net *u, nn_plan *p, int first, int n, const float *x)
+{
+    const float t[BATCH] = { 3, 500, 77 };
+    const int y[BATCH] = { 1, 3, 1 };
+    int key[BATCH][4];
+    for (int i = 0; i < BATCH; i++) memcpy(key[i], (int[4]){ 5, 0, 2, i }, sizeof key[i]);
+    MUST(nn_plan_set(p, u->x, n, x + first * SIZE * SIZE * 3));
+    MUST(nn_plan_set(p, u->t, n, t + first));
+    MUST(nn_plan_set(p, u->y, n, y + first));
+    MUST(nn_plan_set(p, u->key, n, key[first]));
+}
+
+typedef struct { net u; nn_backend *b; nn_weights *w; float x[X_LEN], dout[X_LEN]; } rig;
+
+static rig *rig_new(nn_dtype dtype)
+{
+    rig *r = calloc(1, sizeof *r);
+    assert_non_null(r);
+    r->u = net_new(dtype);
+    MUST(backend_ref_new(&r->b));
+    MUST(nn_weights_new(r->u.g, r->b, r->u.values, true, &r->w));
+    random_images(r->x, 0);
+    random_images(r->dout, 1);
+    return r;
+}
+
+static void rig_free(rig *r)
+{
+    nn_weights_free(r->w);
+    nn_backend_free(r->b);
+    net_free(&r->u);
+    free(r);
+}
+
+static nn_plan *rig_plan(rig *r, nn_mode mode)
+{
+    nn_plan *p;
+    MUST(nn_plan_new(r->u.g, r->b, mode, r->u.out, &p));
+    nn_plan_bind(p, r->w, mode == NN_TRAIN ? r->u.grads : NULL);
+    return p;
+}
+
+static void forward(rig *r, nn_plan *p, float *out)
+{
+    set_inputs(&r->u, p, 0, BATCH, r->x);
+    MUST(nn_plan_forward(p, BATCH));
+    MUST(nn_plan_get(p, r->u.out, BATCH, out));
+}
+
+/* ---- tests ---- */
+
+static void running_allocates_nothing(void **state)
+{
+    (void)state;
+    rig *r = rig_new(NN_BF16);
+    nn_plan *p = rig_plan(r, NN_TRAIN);
+    float out[X_LEN], dx[X_LEN];
+    const adam_config adam = { ADAM_W, 1e-3, 0.9, 0.999, 1e-8, 0 };
+    const size_t len = r->u.g->params.len;
+    float *m = calloc(2 * len, sizeof *m);
+    pool *threads;
+    MUST(pool_new(2, &threads));
+    const int before = allocations;
+    assert_true(before > 0);
+    for (long step = 1; step <= 3; step++) {
+        forward(r, p, out);
+        MUST(nn_plan_backward(p, BATCH, r->dout, false));
+        MUST(nn_plan_get_grad(p, r->u.x, BATCH, dx));
+        const optim_slabs s = { .len = len, .grad = r->u.grads, .value = r->u.values, .m = m, .v = m + len, .grad_scale = 1 };
+        optim_step(&adam, step, &s, threads);
+        nn_weights_pack(r->w, threads);
+        nn_plan_bind(p, r->w, r->u.grads);
+    }
+    assert_int_equal(allocations, before);
+    pool_free(threads);
+    free(m);
+    nn_plan_free(p);
+    rig_free(r);
+}
+
+static void modes_and_repetitions_agree(void **state)
+{
+    (void)state;
+    for (int dtype = NN_F32; dtype <= NN_BF16; dtype++) {
+        rig *r = rig_new((nn_dtype)dtype);
+        float out[3][X_LEN], again[X_LEN], dx[2][X_LEN];
+        const size_t len = r->u.g->params.len * sizeof(float);
+        float *kept = malloc(len);
+        for (int mode = NN_INFER; mode <= NN_KEEP; mode++) {
+            nn_plan *p = rig_plan(r, (nn_mode)mode);
+            forward(r, p, out[mode]);
+            for (int i = 0; mode == NN_TRAIN && i < 2; i++) {
+                MUST(nn_plan_backward(p, BATCH, r->dout, false));
+                MUST(nn_plan_get_grad(p, r->u.x, BATCH, dx[i]));
+                if (i == 0) memcpy(kept, r->u.grads, len);
+                forward(r, p, again);
+                assert_memory_equal(again, out[mode], sizeof again);
+            }
+            nn_plan_free(p);
+        }
+        assert_memory_equal(out[NN_INFER], out[NN_TRAIN], sizeof again);
+        assert_memory_equal(out[NN_INFER], out[NN_KEEP], sizeof again);
+        assert_memory_equal(dx[0], dx[1], sizeof again);
+        assert_memory_equal(kept, r->u.grads, len);
+        free(kept);
+        rig_free(r);
+    }
+}
+
+static void batches_may_be_cut(void **state)
+{
+    (void)state;
+    rig *r = rig_new(NN_F32);
+    nn_plan *p = rig_plan(r, NN_TRAIN);
+    float together[X_LEN], alone[X_LEN];
+    const size_t len = r->u.g->params.len * sizeof(float);
+    forward(r, p, together);
+    MUST(nn_plan_backward(p, BATCH, r->dout, false));
+    float *kept = malloc(len);
+    memcpy(kept, r->u.grads, len);
+    for (int i = 0; i < BATCH; i++) {
+        set_inputs(&r->u, p, i, 1, r->x);
+        MUST(nn_plan_forward(p, 1));
+        MUST(nn_plan_get(p, r->u.out, 1, alone + i * X_LEN / BATCH));
+        MUST(nn_plan_backward(p, 1, r->dout + i * X_LEN / BATCH, i > 0));
+    }
+    assert_memory_equal(together, alone, sizeof alone);
+    assert_memory_equal(kept, r->u.grads, len);
+    free(kept);
+    nn_plan_free(p);
+    rig_free(r);
+}
+
+static double loss(rig *r, nn_plan *p)
+{
+    float out[X_LEN];
+    forward(r, p, out);
+    double sum = 0;
+    for (int i = 0; i < X_LEN; i++) sum += (double)out[i] * (double)r->dout[i];
+    return sum;
+}
+
+/* One random direction of signs, best of three steps; relative to the gradient's norm. A gradient
+ * sum that is forgotten, or memory that is reused too early, is off by about 1. */
+static void check_gradient(rig *r, nn_plan *p, const char *name, float *x, const float *grad, size_t len, uint64_t seed)
+{
+    float *sign = malloc(2 * len * sizeof *sign), *keep = sign + len;
+    rng_normals((rng_address){ .seed = 8, .stream = RNG_NOISE, .sample = seed }, 0, len, sign);
+    memcpy(keep, x, len * sizeof *x);
+    double want = 0, norm = 0, best = 1e30;
+    for (size_t i = 0; i < len; i++) {
+        sign[i] = sign[i] < 0 ? -1.0f : 1.0f;
+        want += (double)grad[i] * (double)sign[i];
+        norm += (double)grad[i] * (double)grad[i];
+    }
+    for (double step = 0x1p-13; step < 0x1p-6; step *= 8) {
+        double got = 0;
+        for (int side = -1; side <= 1; side += 2) {
+            for (size_t i = 0; i < len; i++) x[i] = keep[i] + (float)(side * step) * sign[i];
+            got += side * loss(r, p);
+        }
+        best = fmin(best, fabs(got / (2 * step) - want) / (sqrt(norm) + 1e-2));
+    }
+    memcpy(x, keep, len * sizeof *x);
+    free(sign);
+    if (!(best < 5e-3)) fail_msg("gradient of %s is off by %.1e of its norm", name, best);
+}
+
+static void gradients_of_a_network(void **state)
+{
+    (void)state;
+    rig *r = rig_new(NN_F32);
+    nn_plan *train = rig_plan(r, NN_TRAIN), *p = rig_plan(r, NN_INFER);
+    float out[X_LEN], dx[X_LEN];
+    forward(r, train, out);
+    MUST(nn_plan_backward(train, BATCH, r->dout, false));
+    MUST(nn_plan_get_grad(train, r->u.x, BATCH, dx));
+    check_gradient(r, p, "x", r->x, dx, X_LEN, 1000);
+    for (int i = 0; i < r->u.g->params.count; i++) {
+        const nn_param *q = &r->u.g->params.list[i];
+        check_gradient(r, p, q->name, r->u.values + q->offset, r->u.grads + q->offset, nn_len(q->shape), (uint64_t)i);
+    }
+    nn_plan_free(train);
+    nn_plan_free(p);
+    rig_free(r);
+}
+
+static void memory_is_shared(void **state)
+{
+    (void)state;
+    rig *r = rig_new(NN_F32);
+    nn_plan *infer = rig_plan(r, NN_INFER), *train = rig_plan(r, NN_TRAIN), *keep = rig_plan(r, NN_KEEP);
+    assert_true(nn_plan_bytes(infer) < nn_plan_bytes_naive(infer) / 2);
+    assert_true(nn_plan_bytes(train) < nn_plan_bytes_naive(train) * 2 / 3);
+    assert_true(nn_plan_bytes(infer) < nn_plan_bytes(keep) && nn_plan_bytes(infer) < nn_plan_bytes(train));
+    const nn_mode modes[3] = { NN_INFER, NN_TRAIN, NN_KEEP };
+    const nn_plan *plans[3] = { infer, train, keep };
+    for (int i = 0; i < 3; i++) {
+        size_t bytes;
+        MUST(nn_plan_measure(r->u.g, r->b, modes[i], r->u.out, &bytes));
+        assert_int_equal(bytes, nn_plan_bytes(plans[i]));
+    }
+    nn_plan_free(infer);
+    nn_plan_free(train);
+    nn_plan_free(keep);
+    rig_free(r);
+}
+
+static void kept_values_can_be_read(void **state)
+{
+    (void)state;
+    rig *r = rig_new(NN_F32);
+    nn_plan *p = rig_plan(r, NN_KEEP);
+    float out[X_LEN], again[X_LEN], pooled[BATCH * SIZE / 2 * SIZE / 2 * CH];
+    float h1[BATCH * SIZE * SIZE * CH];
+    forward(r, p, out);
+    const nn_node *pool_node = NULL;
+    for (int i = 0; i < r->u.g->n_nodes; i++)
+        if (r->u.g->nodes[i]->op == NN_AVG_POOL) pool_node = r->u.g->nodes[i];
+    MUST(nn_plan_get(p, pool_node->in[0], BATCH, h1));
+    MUST(nn_plan_get(p, pool_node->out, BATCH, pooled));
+    for (int c = 0; c < CH; c++) {
+        const double mean = 0.25 * ((double)h1[c] + (double)h1[CH + c] + (double)h1[SIZE * CH + c] + (double)h1[(SIZE + 1) * CH + c]);
+        assert_true(fabs((double)pooled[c] - mean) < 1e-6);
+    }
+    MUST(nn_plan_forward(p, BATCH));                            /* inputs survive too */
+    MUST(nn_plan_get(p, r->u.out, BATCH, again));
+    assert_memory_equal(out, again, sizeof out);
+    nn_plan_free(p);
+    rig_free(r);
+}
+
+static void profile_counts_time(void **state)
+{
+    (void)state;
+    rig *r = rig_new(NN_F32);
+    nn_plan *p = rig_plan(r, NN_TRAIN);
+    float out[X_LEN];
+    const int last = r->u.g->n_nodes - 1;
+    forward(r, p, out);
+    assert_true(nn_plan_seconds(p, last, false) == 0);
+    nn_plan_profile(p, true);
+    forward(r, p, out);
+    MUST(nn_plan_backward(p, BATCH, r->dout, false));
+    assert_true(nn_plan_seconds(p, last, false) > 0 && nn_plan_seconds(p, last, true) > 0);
+    assert_true(nn_plan_seconds(p, 0, true) == 0);              /* the timestep embedding has no gradient */
+    nn_plan_profile(p, false);
+    assert_true(nn_plan_seconds(p, last, false) == 0);
+    nn_plan_free(p);
+    rig_free(r);
+}
+
+/* ---- packed weights, with a backend that packs the sum of the weights ---- */
+
+static size_t sum_bytes(nn_backend *b, const nn_node *d, bool backward)
+{
+    (void)b;
+    (void)d;
+    return backward ? 8 : 4;
+}
+
+static void sum_pack(nn_backend *b, const nn_node *d, bool backward, const float *weight, void *packed)
+{
+    (void)b;
+    (void)backward;
+    float sum = 0;
+    for (size_t i = 0; i < nn_len(d->in[CONV_W]->shape); i++) sum += weight[i];
+    *(float *)packed = sum;
+}
+
+static void weights_are_packed(void **state)
+{
+    (void)state;
+    rig *r = rig_new(NN_F32);
+    nn_backend packing = *r->b;
+    packing.kernels[NN_CONV2D].pack_bytes = sum_bytes;
+    packing.kernels[NN_CONV2D].pack = sum_pack;
+    nn_weights *w;
+    MUST(nn_weights_new(r->u.g, &packing, r->u.values, true, &w));
+    assert_ptr_equal(nn_weights_values(w), r->u.values);
+    assert_int_equal(nn_weights_bytes(r->u.g, r->b, true), 0);
+    pool *p;
+    MUST(pool_new(2, &p));
+    size_t bytes = 0;
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < r->u.g->n_nodes; i++) {
+            const nn_node *d = r->u.g->nodes[i];
+            const float *packed = nn_weights_packed(w, i);
+            assert_int_equal(packed != NULL, d->op == NN_CONV2D);
+            if (!packed) continue;
+            float want;
+            sum_pack(NULL, d, true, r->u.values + r->u.g->params.list[d->in[CONV_W]->param].offset, &want);
+            assert_true(*packed == want);
+            assert_int_equal((uintptr_t)packed % 64, 0);
+            bytes += round ? 0 : 64;
+        }
+        for (size_t i = 0; i < r->u.g->params.len; i++) r->u.values[i] *= 3;
+        nn_weights_pack(w, p);
+    }
+    assert_int_equal(nn_weights_bytes(r->u.g, &packing, true), bytes);
+    pool_free(p);
+    nn_weights_free(w);
+    rig_free(r);
+}
+
+/* ---- misfits ---- */
+
+static void expect_sentence(nn_graph *g, ddpm_status want, const char *a, const char *b)
+{
+    assert_int_equal(nn_graph_status(g), want);
+    if (!strstr(ddpm_last_error(), a) || !strstr(ddpm_last_error(), b))
+        fail_msg("\"%s\" lacks \"%s\" or \"%s\"", ddpm_last_error(), a, b);
+    nn_graph_free(g);
+}
+
+static nn_tensor *input(nn_graph *g, int h, int w, int c)
+{
+    return nn_input(g, "x", (nn_shape){ 1, h, w, c }, NN_F32, false);
+}
+
+static void misfits_are_explained(void **state)
+{
+    (void)state;
+    nn_graph *g = nn_graph_new(NN_F32);
+    nn_scope(g, "in.%d.", 3);
+    nn_conv2d(g, "down", (nn_conv_args){ .x = input(g, 14, 7, 4), .out = 4, .kernel = 3, .stride = 2, .pad = 1 });
+    expect_sentence(g, DDPM_ESHAPE, "in.3.down: ", "14x7, stride 2");
+
+    g = nn_graph_new(NN_F32);
+    nn_scope(g, "mid.");
+    nn_tensor *h = nn_group_norm(g, "norm", (nn_norm_args){ .x = input(g, 4, 4, 96), .groups = 36, .eps = 1e-5 });
+    assert_null(h);
+    assert_null(nn_add(g, h, nn_conv2d(g, "after", (nn_conv_args){ .x = h, .out = 3 })));      /* errors are sticky */
+    expect_sentence(g, DDPM_ESHAPE, "mid.norm: ", "96 channels are not divisible by 36 groups");
+
+    g = nn_graph_new(NN_F32);
+    nn_attention(g, input(g, 4, 4, 96), 5, NN_HEADS_QKV);
+    expect_sentence(g, DDPM_ESHAPE, "attention: ", "32 channels are not divisible by 5 heads");
+
+    g = nn_graph_new(NN_F32);
+    nn_avg_pool(g, input(g, 5, 4, 2));
+    expect_sentence(g, DDPM_ESHAPE, "avg_pool: ", "5x4");
+
+    g = nn_graph_new(NN_F32);
+    h = input(g, 4, 4, 2);
+    nn_add(g, h, input(g, 4, 4, 3));
+    expect_sentence(g, DDPM_ESHAPE, "add: ", "1x4x4x3");
+
+    g = nn_graph_new(NN_F32);
+    h = input(g, 4, 4, 2);
+    nn_conv2d(g, "c", (nn_conv_args){ .x = h, .x2 = input(g, 2, 2, 2), .out = 3 });
+    expect_sentence(g, DDPM_ESHAPE, "c: ", "x2 is 1x2x2x2");
+
+    g = nn_graph_new(NN_F32);
+    nn_timestep_embed(g, nn_input(g, "t", (nn_shape){ 1, 1, 1, 1 }, NN_F32, false), 2, true, 1, 10000);
+    expect_sentence(g, DDPM_ESHAPE, "timestep_embed: ", "dimension 2");
+
+    g = nn_graph_new(NN_F32);
+    nn_embed(g, "label", input(g, 1, 1, 1), 10, 4);
+    expect_sentence(g, DDPM_ESHAPE, "label: ", "is f32, needs i32");
+
+    g = nn_graph_new(NN_F32);
+    h = input(g, 4, 4, 2);
+    nn_conv2d(g, "twice", (nn_conv_args){ .x = h, .out = 2 });
+    nn_conv2d(g, "twice", (nn_conv_args){ .x = h, .out = 2 });
+    expect_sentence(g, DDPM_EINVAL, "twice.weight: ", "name");
+
+    g = nn_graph_new(NN_F32);
+    input(g, 1 << 20, 1 << 20, 1 << 20);
+    expect_sentence(g, DDPM_ESHAPE, "x: ", "too large");
+
+    g = nn_graph_new(NN_F32);
+    nn_conv2d(g, "empty", (nn_conv_args){ .x = input(g, 4, 4, 2), .out = 0 });
+    expect_sentence(g, DDPM_ESHAPE, "empty.weight: ", "sizes must be");
+}
+
+static void plans_refuse_what_cannot_train(void **state)
+{
+    (void)state;
+    nn_backend *b;
+    nn_plan *p;
+    MUST(backend_ref_new(&b));
+    nn_graph *g = nn_graph_new(NN_F32);
+    nn_tensor *x = input(g, 4, 4, 2);
+    nn_tensor *used = nn_conv2d(g, "used", (nn_conv_args){ .x = x, .out = 2 });
+    nn_conv2d(g, "forgotten", (nn_conv_args){ .x = x, .out = 2 });
+    MUST(nn_graph_status(g));
+    assert_int_equal(nn_plan_new(g, b, NN_TRAIN, used, &p), DDPM_EINVAL);
+    assert_non_null(strstr(ddpm_last_error(), "forgotten: "));
+    assert_null(p);
+    MUST(nn_plan_new(g, b, NN_INFER, used, &p));
+    nn_plan_free(p);
+
+    nn_backend lacking = *b;
+    lacking.kernels[NN_CONV2D].forward = NULL;
+    assert_int_equal(nn_plan_new(g, &lacking, NN_INFER, used, &p), DDPM_ENOSUP);
+    assert_non_null(strstr(ddpm_last_error(), "used: backend ref has no forward pass of conv2d"));
+    nn_graph_free(g);
+
+    g = nn_graph_new(NN_F32);
+    used = nn_conv2d(g, "only", (nn_conv_args){ .x = input(g, 4, 4, 2), .out = 2 });
+    lacking = *b;
+    lacking.kernels[NN_CONV2D].backward = NULL;
+    assert_int_equal(nn_plan_new(g, &lacking, NN_TRAIN, used, &p), DDPM_ENOSUP);
+    assert_non_null(strstr(ddpm_last_error(), "only: backend ref has no gradient of conv2d"));
+    nn_graph_free(g);
+
+    g = nn_graph_new(NN_F32);
+    nn_tensor *constant = nn_silu(g, input(g, 4, 4, 2));
+    assert_int_equal(nn_plan_new(g, b, NN_TRAIN, constant, &p), DDPM_EINVAL);
+    assert_non_null(strstr(ddpm_last_error(), "silu: "));
+    nn_graph_free(g);
+    nn_backend_free(b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(running_allocates_nothing), cmocka_unit_test(modes_and_repetitions_agree),
+        cmocka_unit_test(batches_may_be_cut),        cmocka_unit_test(gradients_of_a_network),
+        cmocka_unit_test(memory_is_shared),          cmocka_unit_test(kept_values_can_be_read),
+        cmocka_unit_test(profile_counts_time),       cmocka_unit_test(weights_are_packed),
+        cmocka_unit_test(misfits_are_explained),     cmocka_unit_test(plans_refuse_what_cannot_train),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
