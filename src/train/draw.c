@@ -1,0 +1,87 @@
+#include "train/draw.h"
+
+#include "base/rng.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What the sampler's callbacks see. */
+typedef struct {
+    const drawing *d; const draw_batch *b;
+    size_t         image;
+    float         *wide;        /* NULL, or the output of a network that says more than the process reads */
+} draw_context;
+
+static ddpm_status denoise(void *ctx, int n, const float *t, const int *y, const float *x, float *out)
+{
+    const draw_context *c = ctx;
+    const nn_shape s = denoiser_unet(c->d->net)->out->shape;
+    const int channels = denoiser_unet(c->d->net)->x->shape.c;
+    if (c->b->calls) ++*c->b->calls;
+    DDPM_TRY(denoiser_run(c->d->net, c->d->weights, n, t, y, x, c->wide ? c->wide : out));
+    if (!c->wide) return DDPM_OK;
+    for (size_t i = 0; i < (size_t)n * (size_t)(s.h * s.w); i++)      /* a learned variance that is not asked for */
+        memcpy(out + i * (size_t)channels, c->wide + i * (size_t)s.c, (size_t)channels * sizeof *out);
+    return DDPM_OK;
+}
+
+static void normals(const draw_context *c, rng_stream stream, uint64_t step, int n, float *z)
+{
+    for (int i = 0; i < n; i++) {
+        const rng_address a = { c->b->seed[i], stream, step, c->b->index[i] };
+        rng_normals(a, 0, c->image, z + (size_t)i * c->image);
+    }
+}
+
+static void noise(void *ctx, int step, int n, float *z) { normals(ctx, RNG_SAMPLE_NOISE, (uint64_t)step, n, z); }
+
+static void observe(void *ctx, int step, int t, const float *x, const float *pred_xstart)
+{
+    const draw_context *c = ctx;
+    c->d->observe(c->d->observe_ctx, step, t, x, pred_xstart);
+}
+
+ddpm_status draw_images(const drawing *d, const draw_batch *b)
+{
+    const nn_shape s = denoiser_unet(d->net)->x->shape;
+    draw_context c = { .d = d, .b = b, .image = nn_image_len(s) };
+    sampler_env e = { .denoise = denoise, .noise = noise, .observe = d->observe ? observe : NULL, .ctx = &c, .n = b->n,
+                      .dims = { s.h * s.w, s.c }, .y = b->y, .eta = d->eta, .sigma_hat = d->sigma_hat };
+    if (!b->given_xT) normals(&c, RNG_XT, 0, b->n, b->x);
+    const nn_shape wide = denoiser_unet(d->net)->out->shape;
+    if (wide.c != process_out_channels(d->p, s.c) && !(c.wide = malloc((size_t)b->n * nn_image_len(wide) * sizeof *c.wide)))
+        return ddpm_fail(DDPM_ENOMEM, "no memory to draw %d images at once", b->n);
+    ddpm_status status = sampler_reserve(d->p, &e);
+    if (status == DDPM_OK) status = d->method->run(d->p, &e, b->x);
+    sampler_release(&e);
+    free(c.wide);
+    return status;
+}
+
+void draw_quantize(const float *x, size_t len, bool truncate, uint8_t *out)
+{
+    for (size_t i = 0; i < len; i++) {
+        const float v = (x[i] + 1) * 127.5f + (truncate ? 0.0f : 0.5f);
+        out[i] = (uint8_t)(v >= 255 ? 255 : v > 0 ? v : 0);    /* NaN becomes 0 */
+    }
+}
+
+enum { BORDER = 2 };
+
+ddpm_status draw_grid(const uint8_t *images, int n, int h, int w, int c, int columns, uint8_t **grid, int *grid_w, int *grid_h)
+{
+    const int rows = (n + columns - 1) / columns;
+    *grid_w = columns * (w + BORDER) + BORDER;
+    *grid_h = rows * (h + BORDER) + BORDER;
+    const size_t line = (size_t)*grid_w * (size_t)c, row = (size_t)w * (size_t)c;
+    *grid = malloc(line * (size_t)*grid_h);
+    if (!*grid) return ddpm_fail(DDPM_ENOMEM, "no memory for a grid of %d images", n);
+    memset(*grid, 255, line * (size_t)*grid_h);
+    for (int i = 0; i < n; i++)
+        for (int y = 0; y < h; y++) {
+            const size_t top = (size_t)(BORDER + i / columns * (h + BORDER) + y), left = (size_t)(BORDER + i % columns * (w + BORDER));
+            memcpy(*grid + top * line + left * (size_t)c, images + ((size_t)i * (size_t)h + (size_t)y) * row, row);
+        }
+    return DDPM_OK;
+}

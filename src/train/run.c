@@ -1,0 +1,155 @@
+#include "train/run.h"
+
+#include "base/log.h"
+
+#include <string.h>
+#include <time.h>
+
+/* Sums since the last log line. */
+typedef struct { step_report sum; int steps; double start, wait; } window;
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void window_reset(window *w, loader *l) { *w = (window){ .start = now(), .wait = loader_wait_seconds(l) }; }
+
+static void window_add(window *w, const step_report *r)
+{
+    w->steps++;
+    w->sum.loss += r->loss;
+    w->sum.mse += r->mse;
+    w->sum.vb += r->vb;
+    w->sum.grad_norm += r->grad_norm;
+    w->sum.lr = r->lr;
+    for (int q = 0; q < TRAIN_QUARTILES; q++) {
+        w->sum.quartile_loss[q] += r->quartile_loss[q] * r->quartile_count[q];
+        w->sum.quartile_count[q] += r->quartile_count[q];
+    }
+}
+
+static step_report window_mean(const window *w)
+{
+    step_report m = w->sum;
+    const double n = w->steps ? w->steps : 1;
+    m.loss /= n;
+    m.mse /= n;
+    m.vb /= n;
+    m.grad_norm /= n;
+    for (int q = 0; q < TRAIN_QUARTILES; q++) if (m.quartile_count[q]) m.quartile_loss[q] /= m.quartile_count[q];
+    return m;
+}
+
+/* State of the loop. */
+typedef struct {
+    run_config      *c;
+    const run_hooks *h;
+    trainer_state   *s;
+    window           w;
+    double           begin, speed;
+    int64_t          saved;         /* step of the last checkpoint of this process */
+} loop;
+
+static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
+
+static ddpm_status log_line(loop *l, double val)
+{
+    const double seconds = now() - l->w.start, done = (double)l->w.steps * l->c->batch;
+    l->speed = seconds > 0 ? done / seconds : 0;
+    const log_entry e = { .step = l->s->step, .samples = l->s->step * l->c->batch, .dropped = l->s->dropped, .mean = window_mean(&l->w),
+                          .images_per_s = l->speed, .seconds = now() - l->begin, .val = val,
+                          .wait_share = seconds > 0 ? (loader_wait_seconds(l->c->data) - l->w.wait) / seconds : 0 };
+    const ddpm_status status = runlog_write(l->c->log, &e);
+    if (status == DDPM_EIO) log_warn("%s; training goes on", ddpm_last_error());
+    window_reset(&l->w, l->c->data);
+    return status == DDPM_EIO ? DDPM_OK : status;
+}
+
+/* A full disk must not end a run: the old checkpoint stands, and the next interval tries again. */
+static ddpm_status save(loop *l, bool best)
+{
+    const ddpm_status status = l->h->save(l->h->ctx, l->s->step, best);
+    if (status == DDPM_OK) l->saved = l->s->step;
+    if (status != DDPM_EIO) return status;
+    log_warn("the checkpoint of step %lld was not saved: %s; training goes on", (long long)l->s->step, ddpm_last_error());
+    return DDPM_OK;
+}
+
+static ddpm_status validate(loop *l, double *val)
+{
+    *val = -1;
+    if (!l->h->validate || !due(l->s->step, l->c->val_every)) return DDPM_OK;
+    DDPM_TRY(l->h->validate(l->h->ctx, val));
+    if (l->c->best_val >= 0 && *val >= l->c->best_val) return DDPM_OK;
+    l->c->best_val = *val;
+    return save(l, true);
+}
+
+/* What follows a step. */
+static ddpm_status housekeeping(loop *l, const step_report *r)
+{
+    const run_config *c = l->c;
+    const int64_t step = l->s->step;
+    double val;
+    DDPM_TRY(validate(l, &val));
+    const bool logged = due(step, c->log_every) || val >= 0 || step == c->steps;
+    if (logged) DDPM_TRY(log_line(l, val));
+    if (due(step, c->save_every) && step != c->steps) DDPM_TRY(save(l, false));
+    if (l->h->draw && due(step, c->draw_every)) {
+        const ddpm_status status = l->h->draw(l->h->ctx, step);
+        if (status == DDPM_EIO) log_warn("%s; training goes on", ddpm_last_error());
+        else DDPM_TRY(status);
+    }
+    const double left = c->steps ? (double)(c->steps - step) * c->batch : 0;
+    const run_progress p = { .step = step, .steps = c->steps, .loss = r->loss, .lr = r->lr, .images_per_s = l->speed,
+                             .eta_seconds = l->speed > 0 ? left / l->speed : 0, .logged = logged };
+    if (l->h->progress) l->h->progress(l->h->ctx, &p);
+    return DDPM_OK;
+}
+
+static ddpm_status give_up(const loop *l)
+{
+    const char *good = l->c->last_checkpoint;
+    return ddpm_fail(DDPM_ENUMERIC, "the loss or the gradients were not finite in %d steps in a row, up to step %lld; lower --lr or use "
+                     "--precision f32, and go on from the last good checkpoint%s%s", RUN_MAX_DROPPED, (long long)l->s->step,
+                     good && good[0] ? ", " : "; there is none yet", good ? good : "");
+}
+
+static ddpm_status one_step(loop *l)
+{
+    loader_batch b;
+    step_report r;
+    DDPM_TRY(loader_next(l->c->data, (uint64_t)l->s->step, &b));
+    const train_batch batch = { .x = b.x, .y = l->c->labelled ? b.label : NULL };
+    DDPM_TRY(trainer_step(l->c->tr, &batch, &r));
+    if (r.dropped) {
+        log_warn("step %lld: the loss or the gradients are not finite; the step is dropped", (long long)l->s->step);
+        if (l->s->dropped_in_row >= RUN_MAX_DROPPED) return give_up(l);
+    } else {
+        window_add(&l->w, &r);
+    }
+    return housekeeping(l, &r);
+}
+
+static ddpm_status finish(loop *l, bool stopped)
+{
+    if (l->saved != l->s->step) DDPM_TRY(l->h->save(l->h->ctx, l->s->step, false));
+    return stopped ? ddpm_fail(DDPM_ESTOPPED, "stopped at step %lld; the state is saved, the same command goes on", (long long)l->s->step) : DDPM_OK;
+}
+
+ddpm_status run_train(run_config *c, const run_hooks *h)
+{
+    loop l = { .c = c, .h = h, .s = trainer_get_state(c->tr), .begin = now(), .saved = c->saved };
+    window_reset(&l.w, c->data);
+    while (!c->steps || l.s->step < c->steps) {
+        DDPM_TRY(one_step(&l));
+        const run_request request = h->request ? h->request(h->ctx) : RUN_GO_ON;
+        const bool late = c->hours > 0 && now() - l.begin >= 3600 * c->hours;
+        if (request == RUN_SAVE_AND_STOP || late) return finish(&l, true);
+        if (request == RUN_SAVE) DDPM_TRY(save(&l, false));
+    }
+    return finish(&l, false);
+}

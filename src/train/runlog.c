@@ -1,0 +1,120 @@
+#include "train/runlog.h"
+
+#include "io/file.h"
+#include "io/json.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PATH_SIZE = 4096, MAX_LOG = 1 << 30 };
+
+struct runlog { char jsonl[PATH_SIZE], csv[PATH_SIZE]; };
+
+static const char CSV_HEADER[] = "step,samples,loss,mse,vb,loss_q0,loss_q1,loss_q2,loss_q3,grad_norm,lr,images_per_s,dropped,val_loss\n";
+
+/* Length of the leading whole lines whose step is at most `step`; `column`: where a line's step starts. */
+static size_t kept(const char *text, size_t len, int64_t step, const char *marker)
+{
+    size_t at = 0;
+    while (at < len) {
+        const char *end = memchr(text + at, '\n', len - at);
+        if (!end) break;
+        const char *value = marker ? memmem(text + at, (size_t)(end - text) - at, marker, strlen(marker)) : text + at;
+        const long long s = value ? strtoll(value + (marker ? strlen(marker) : 0), NULL, 10) : 0;   /* a header has none */
+        if (s > step) break;
+        at = (size_t)(end - text) + 1;
+    }
+    return at;
+}
+
+static ddpm_status trim(const char *path, int64_t step, const char *marker)
+{
+    uint8_t *text = NULL;
+    size_t len = 0;
+    if (!file_exists(path)) return DDPM_OK;
+    DDPM_TRY(file_read_all(path, MAX_LOG, &text, &len));
+    const size_t keep = kept((const char *)text, len, step, marker);
+    const ddpm_status s = keep == len ? DDPM_OK : file_write_atomic(path, text, keep);
+    free(text);
+    return s;
+}
+
+ddpm_status runlog_open(const char *dir, int64_t step, runlog **out)
+{
+    *out = NULL;
+    runlog *l = calloc(1, sizeof *l);
+    if (!l) return ddpm_fail(DDPM_ENOMEM, "no memory for the log");
+    snprintf(l->jsonl, sizeof l->jsonl, "%s/log.jsonl", dir);
+    snprintf(l->csv, sizeof l->csv, "%s/progress.csv", dir);
+    ddpm_status s = trim(l->jsonl, step, "\"step\":");
+    if (s == DDPM_OK) s = trim(l->csv, step, NULL);
+    if (s == DDPM_OK && !file_exists(l->csv)) s = file_append(l->csv, CSV_HEADER, sizeof CSV_HEADER - 1);
+    if (s != DDPM_OK) {
+        free(l);
+        return s;
+    }
+    *out = l;
+    return DDPM_OK;
+}
+
+/* A number of the CSV; empty when there is none. */
+static void field(char *line, size_t size, double x, bool present)
+{
+    const size_t used = strlen(line);
+    if (present) snprintf(line + used, size - used, ",%.6g", x);
+    else snprintf(line + used, size - used, ",");
+}
+
+static ddpm_status write_csv(const runlog *l, const log_entry *e)
+{
+    const step_report *m = &e->mean;
+    char line[1024];
+    snprintf(line, sizeof line, "%lld,%lld,%.6g,%.6g,%.6g", (long long)e->step, (long long)e->samples, m->loss, m->mse, m->vb);
+    for (int q = 0; q < TRAIN_QUARTILES; q++) field(line, sizeof line, m->quartile_loss[q], m->quartile_count[q] > 0);
+    field(line, sizeof line, m->grad_norm, true);
+    field(line, sizeof line, m->lr, true);
+    field(line, sizeof line, e->images_per_s, true);
+    field(line, sizeof line, (double)e->dropped, true);
+    field(line, sizeof line, e->val, e->val >= 0);
+    strncat(line, "\n", sizeof line - strlen(line) - 1);
+    return file_append(l->csv, line, strlen(line));
+}
+
+static json *entry_json(const log_entry *e)
+{
+    const step_report *m = &e->mean;
+    json *o = json_new_object(), *quartiles = json_new_array();
+    json_put_int(o, "step", e->step);
+    json_put_int(o, "samples", e->samples);
+    json_put_real(o, "loss", m->loss);
+    json_put_real(o, "mse", m->mse);
+    json_put_real(o, "vb", m->vb);
+    for (int q = 0; q < TRAIN_QUARTILES; q++)
+        json_append(quartiles, m->quartile_count[q] ? json_new_real(m->quartile_loss[q]) : json_new_null());
+    json_put(o, "loss_quartiles", quartiles);
+    json_put_real(o, "grad_norm", m->grad_norm);
+    json_put_real(o, "lr", m->lr);
+    json_put_real(o, "images_per_s", e->images_per_s);
+    json_put_real(o, "wait_share", e->wait_share);
+    json_put_real(o, "seconds", e->seconds);
+    json_put_int(o, "dropped", e->dropped);
+    if (e->val >= 0) json_put_real(o, "val_loss", e->val);
+    return o;
+}
+
+ddpm_status runlog_write(runlog *l, const log_entry *e)
+{
+    json *o = entry_json(e);
+    char *text = json_text(o, JSON_COMPACT);
+    json_free(o);
+    if (!text) return ddpm_fail(DDPM_ENOMEM, "no memory for a log line");
+    const size_t len = strlen(text);
+    text[len] = '\n';                /* the line end replaces the terminator: one write, one line */
+    const ddpm_status s = file_append(l->jsonl, text, len + 1);
+    free(text);
+    return s == DDPM_OK ? write_csv(l, e) : s;
+}
+
+void runlog_close(runlog *l) { free(l); }

@@ -1,0 +1,266 @@
+#include "train/trainer.h"
+
+#include "base/fixmath.h"
+#include "base/rng.h"
+#include "diffusion/timesteps.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Work buffers of one worker, `chunk` images each. */
+typedef struct { float *xt, *noise, *out, *dout, *t; int *y, *key; } workspace;
+
+struct trainer {
+    trainer_config c;
+    pool          *p;
+    denoiser      *d;
+    nn_weights    *w;
+    trainer_state  state;
+    float        **leaf;             /* [leaves] gradient slabs               */
+    workspace     *work;             /* by worker                             */
+    loss_terms    *terms;            /* [batch]                               */
+    int           *rows;             /* [batch]                               */
+    int            pixels, channels, out_channels, null_class;
+    size_t         work_bytes;
+};
+
+static float *slab(size_t len)
+{
+    void *p = NULL;
+    if (posix_memalign(&p, 64, (len ? len : 1) * sizeof(float))) return NULL;
+    memset(p, 0, len * sizeof(float));
+    return p;
+}
+
+static bool alloc_workspace(trainer *tr, workspace *w)
+{
+    const size_t n = (size_t)tr->c.chunk, image = (size_t)(tr->pixels * tr->channels), wide = (size_t)(tr->pixels * tr->out_channels);
+    *w = (workspace){ .xt = slab(n * image), .noise = slab(n * image), .out = slab(n * wide), .dout = slab(n * wide),
+                      .t = slab(n), .y = calloc(n, sizeof(int)), .key = calloc(4 * n, sizeof(int)) };
+    tr->work_bytes += n * 2 * (image + wide) * sizeof(float);
+    return w->xt && w->noise && w->out && w->dout && w->t && w->y && w->key;
+}
+
+static ddpm_status allocate(trainer *tr)
+{
+    trainer_state *s = &tr->state;
+    const size_t len = s->params->len;
+    bool ok = (s->value = slab(len)) && (s->m = slab(len)) && (s->v = slab(len));
+    for (int k = 0; k < s->n_ema && ok; k++) ok = (s->ema[k] = slab(len)) != NULL;
+    ok = ok && (tr->leaf = calloc((size_t)tr->c.leaves, sizeof *tr->leaf));
+    for (int k = 0; k < tr->c.leaves && ok; k++) ok = (tr->leaf[k] = slab(len)) != NULL;
+    ok = ok && (tr->work = calloc((size_t)pool_threads(tr->p), sizeof *tr->work));
+    for (int k = 0; k < pool_threads(tr->p) && ok; k++) ok = alloc_workspace(tr, &tr->work[k]);
+    ok = ok && (tr->terms = calloc((size_t)tr->c.batch, sizeof *tr->terms)) && (tr->rows = calloc((size_t)tr->c.batch, sizeof *tr->rows));
+    return ok ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for training %zu parameters; use a smaller network", nn_params_total(s->params));
+}
+
+static ddpm_status check(const trainer_config *c)
+{
+    if (c->batch < 1) return ddpm_fail(DDPM_EINVAL, "batch_size is %d; it must be positive", c->batch);
+    if (c->leaves < 1 || c->leaves > c->batch) return ddpm_fail(DDPM_EINVAL, "leaves is %d; with batch_size %d it must be 1 to %d", c->leaves, c->batch, c->batch);
+    assert(c->chunk >= 1 && c->n_ema <= OPTIM_MAX_EMA);
+    return loss_check(c->loss, c->p);
+}
+
+static ddpm_status build(trainer *tr, const unet_config *net, nn_backend *b, nn_dtype dtype)
+{
+    DDPM_TRY(denoiser_new(net, b, tr->p, dtype, NN_TRAIN, tr->c.chunk, &tr->d));
+    const nn_graph *g = denoiser_graph(tr->d);
+    tr->state.params = &g->params;
+    DDPM_TRY(allocate(tr));
+    nn_params_init(&g->params, tr->c.seed, tr->state.value);
+    for (int k = 0; k < tr->state.n_ema; k++) memcpy(tr->state.ema[k], tr->state.value, g->params.len * sizeof(float));
+    DDPM_TRY(nn_weights_new(g, b, tr->state.value, true, &tr->w));
+    trainer_changed(tr);
+    return DDPM_OK;
+}
+
+ddpm_status trainer_new(const unet_config *net, const trainer_config *c, nn_backend *b, pool *p, nn_dtype dtype, trainer **out)
+{
+    *out = NULL;
+    DDPM_TRY(check(c));
+    trainer *tr = calloc(1, sizeof *tr);
+    if (!tr) return ddpm_fail(DDPM_ENOMEM, "no memory for the trainer");
+    const bool learned = process_learns_variance(c->p);
+    *tr = (trainer){ .c = *c, .p = p, .pixels = net->height * net->width, .channels = net->out_channels / (learned ? 2 : 1),
+                     .out_channels = net->out_channels, .null_class = net->num_classes };
+    if (tr->c.microbatch <= 0) tr->c.microbatch = c->batch;
+    tr->state.n_ema = c->n_ema;
+    const ddpm_status s = build(tr, net, b, dtype);
+    if (s != DDPM_OK) {
+        trainer_free(tr);
+        return s;
+    }
+    *out = tr;
+    return DDPM_OK;
+}
+
+static void free_workspace(workspace *w)
+{
+    free(w->xt); free(w->noise); free(w->out); free(w->dout); free(w->t); free(w->y); free(w->key);
+}
+
+void trainer_free(trainer *tr)
+{
+    if (!tr) return;
+    for (int k = 0; tr->work && k < pool_threads(tr->p); k++) free_workspace(&tr->work[k]);
+    for (int k = 0; tr->leaf && k < tr->c.leaves; k++) free(tr->leaf[k]);
+    for (int k = 0; k < tr->state.n_ema; k++) free(tr->state.ema[k]);
+    free(tr->state.value); free(tr->state.m); free(tr->state.v);
+    free(tr->work); free(tr->leaf); free(tr->terms); free(tr->rows);
+    nn_weights_free(tr->w);
+    denoiser_free(tr->d);
+    free(tr);
+}
+
+/* What the tasks of one step share. */
+typedef struct { trainer *tr; const train_batch *batch; ddpm_status status; } step_job;
+
+/* Factor of sample i's gradient: its share of the mean, times its importance weight. */
+static double sample_weight(const trainer *tr, const train_batch *batch, int i)
+{
+    const int B = tr->c.batch, m = tr->c.microbatch;
+    const int first = i / m * m, size = tr->c.microbatch_sum ? (B - first < m ? B - first : m) : B;
+    return (batch->weight ? (double)batch->weight[i] : 1.0) / size;
+}
+
+static int draw_row(const trainer *tr, uint64_t step, int i)
+{
+    const uint64_t B = (uint64_t)tr->c.batch, sample = (uint64_t)i;
+    const int T = tr->c.p->s->T;
+    return tr->c.timesteps == TIMESTEPS_ANTITHETIC ? timestep_antithetic(tr->c.seed, step, sample, B, T)
+                                                   : timestep_uniform(tr->c.seed, step, sample, T);
+}
+
+/* Algorithm 1, lines 2 to 4, for sample i in place k of the chunk: t, eps, x_t. */
+static void corrupt(trainer *tr, const train_batch *batch, int i, int k, workspace *w)
+{
+    const size_t len = (size_t)(tr->pixels * tr->channels), at = (size_t)k * len;
+    const uint64_t step = (uint64_t)tr->state.step;
+    const rng_address noise = { tr->c.seed, RNG_NOISE, step, (uint64_t)i }, label = { tr->c.seed, RNG_LABEL, step, (uint64_t)i };
+    const int row = tr->rows[i] = batch->t ? batch->t[i] : draw_row(tr, step, i);
+    w->t[k] = process_model_t(tr->c.p, row);
+    if (batch->noise) memcpy(w->noise + at, batch->noise + (size_t)i * len, len * sizeof(float));
+    else rng_normals(noise, 0, len, w->noise + at);
+    q_sample(tr->c.p->s, row, len, batch->x + (size_t)i * len, w->noise + at, w->xt + at);
+    if (batch->y) w->y[k] = rng_uniform(label, 0) < tr->c.label_dropout ? tr->null_class : batch->y[i];
+    const int key[4] = { (int)(uint32_t)tr->c.seed, (int)(uint32_t)(tr->c.seed >> 32), (int)(uint32_t)step, i };
+    memcpy(w->key + 4 * k, key, sizeof key);
+}
+
+static void measure(trainer *tr, const train_batch *batch, int i, int k, workspace *w)
+{
+    const size_t len = (size_t)(tr->pixels * tr->channels), wide = (size_t)(tr->pixels * tr->out_channels), at = (size_t)k;
+    const loss_input in = { .p = tr->c.p, .type = tr->c.loss, .i = tr->rows[i], .dims = { tr->pixels, tr->channels },
+                            .weight = sample_weight(tr, batch, i), .x0 = batch->x + (size_t)i * len, .xt = w->xt + at * len,
+                            .noise = w->noise + at * len, .out = w->out + at * wide };
+    loss_eval(&in, &tr->terms[i], w->dout + at * wide);
+}
+
+/* Samples first .. first + n - 1: forward, loss, backward into the leaf's slab. */
+static ddpm_status run_chunk(step_job *job, int worker, int first, int n, float *grads, bool accumulate)
+{
+    trainer *tr = job->tr;
+    workspace *w = &tr->work[worker];
+    for (int k = 0; k < n; k++) corrupt(tr, job->batch, first + k, k, w);
+    const denoiser_input in = { .n = n, .x = w->xt, .t = w->t, .y = w->y, .key = w->key };
+    DDPM_TRY(denoiser_forward(tr->d, worker, tr->w, in, w->out));
+    for (int k = 0; k < n; k++) measure(tr, job->batch, first + k, k, w);
+    return denoiser_backward(tr->d, worker, tr->w, n, w->dout, grads, accumulate);
+}
+
+static void run_leaf(void *ctx, int leaf, int worker)
+{
+    step_job *job = ctx;
+    const trainer *tr = job->tr;
+    const int64_t B = tr->c.batch, K = tr->c.leaves;
+    const int begin = (int)(leaf * B / K), end = (int)((leaf + 1) * B / K);
+    for (int i = begin; i < end; i += tr->c.chunk) {
+        const int n = end - i < tr->c.chunk ? end - i : tr->c.chunk;
+        const ddpm_status s = run_chunk(job, worker, i, n, tr->leaf[leaf], i > begin);
+        if (s != DDPM_OK) __atomic_store_n(&job->status, s, __ATOMIC_RELAXED);
+    }
+}
+
+/* Leaf 0 becomes the sum of all: neighbours first, then pairs of pairs. */
+static void add_leaves(const trainer *tr)
+{
+    for (int stride = 1; stride < tr->c.leaves; stride *= 2)
+        for (int k = 0; k + stride < tr->c.leaves; k += 2 * stride)
+            optim_add(tr->leaf[k], tr->leaf[k + stride], tr->state.params->len, tr->p);
+}
+
+static void report_losses(const trainer *tr, const train_batch *batch, step_report *r)
+{
+    const int T = tr->c.p->s->T;
+    double sum[TRAIN_QUARTILES] = { 0 };
+    for (int i = 0; i < tr->c.batch; i++) {
+        const double share = (batch->weight ? (double)batch->weight[i] : 1.0) / tr->c.batch;
+        const int q = (int)((int64_t)TRAIN_QUARTILES * tr->rows[i] / T);
+        r->loss += share * tr->terms[i].loss;
+        r->mse += share * tr->terms[i].mse;
+        r->vb += share * tr->terms[i].vb;
+        sum[q] += tr->terms[i].loss;
+        r->quartile_count[q]++;
+    }
+    for (int q = 0; q < TRAIN_QUARTILES; q++)
+        r->quartile_loss[q] = r->quartile_count[q] ? sum[q] / r->quartile_count[q] : 0;
+}
+
+double trainer_rate(const trainer_config *c, int64_t step)
+{
+    const double part = c->anneal_steps > 0 ? fmin(1, (double)step / (double)c->anneal_steps) : 0;
+    double lr = c->adam.lr;
+    if (c->schedule == RATE_LINEAR) lr *= 1 - part;
+    if (c->schedule == RATE_COSINE) lr *= 0.5 * (1 + fix_cos(3.14159265358979323846 * part));
+    if (c->warmup_steps > 0) lr *= fmin(1, (double)step / (double)c->warmup_steps);
+    return lr;
+}
+
+static void update(trainer *tr, const step_report *r)
+{
+    trainer_state *s = &tr->state;
+    optim_slabs slabs = { .len = s->params->len, .grad = tr->leaf[0], .value = s->value, .m = s->m, .v = s->v, .n_ema = s->n_ema,
+                          .grad_scale = tr->c.clip > 0 ? fmin(1, tr->c.clip / (r->grad_norm + 1e-6)) : 1 };
+    for (int k = 0; k < s->n_ema; k++) {
+        const double warm = (1.0 + (double)s->updates) / (10.0 + (double)s->updates);
+        slabs.ema[k] = s->ema[k];
+        slabs.ema_rate[k] = tr->c.ema_warmup ? fmin(tr->c.ema_rate[k], warm) : tr->c.ema_rate[k];
+    }
+    adam_config adam = tr->c.adam;
+    adam.lr = r->lr;
+    s->updates++;
+    optim_step(&adam, (long)s->updates, &slabs, tr->p);
+    trainer_changed(tr);
+}
+
+ddpm_status trainer_step(trainer *tr, const train_batch *batch, step_report *r)
+{
+    *r = (step_report){ .lr = trainer_rate(&tr->c, tr->state.step) };
+    step_job job = { .tr = tr, .batch = batch };
+    pool_run(tr->p, tr->c.leaves, run_leaf, &job);
+    if (job.status != DDPM_OK) return ddpm_fail(job.status, "step %lld: the network failed: %s", (long long)tr->state.step, ddpm_strerror(job.status));
+    add_leaves(tr);
+    report_losses(tr, batch, r);
+    r->grad_norm = optim_norm(tr->leaf[0], tr->state.params->len, tr->p);
+    r->dropped = !isfinite(r->loss) || !isfinite(r->grad_norm);
+    tr->state.step++;
+    tr->state.dropped += r->dropped;
+    tr->state.dropped_in_row = r->dropped ? tr->state.dropped_in_row + 1 : 0;
+    if (!r->dropped) update(tr, r);
+    return DDPM_OK;
+}
+
+const loss_terms *trainer_terms(const trainer *tr) { return tr->terms; }
+const int        *trainer_rows(const trainer *tr)  { return tr->rows; }
+trainer_state    *trainer_get_state(trainer *tr)   { return &tr->state; }
+void              trainer_changed(trainer *tr)     { nn_weights_pack(tr->w, tr->p); }
+
+size_t trainer_bytes(const trainer *tr)
+{
+    const size_t slabs = 3 + (size_t)tr->state.n_ema + (size_t)tr->c.leaves;
+    return slabs * tr->state.params->len * sizeof(float) + denoiser_bytes(tr->d) + tr->work_bytes;
+}

@@ -1,0 +1,81 @@
+/* trainer.h - one optimisation step of algorithm 1 (DDPM), start to finish.
+ *
+ * The gradient of a global batch is a fixed tree over `leaves` leaves: leaf l is
+ * the ordered sum over samples [l B / K, (l+1) B / K), and leaves are added
+ * pairwise. Every random number is a function of (seed, step, sample of the
+ * batch). So the bits of a step depend on K and on nothing else: not on
+ * threads, chunk, micro-batch, or who computes a leaf. */
+#ifndef DDPM_TRAIN_TRAINER_H
+#define DDPM_TRAIN_TRAINER_H
+
+#include "diffusion/loss.h"
+#include "model/denoiser.h"
+#include "nn/optim.h"
+
+#include <stdint.h>
+
+typedef enum { TIMESTEPS_UNIFORM, TIMESTEPS_ANTITHETIC } timestep_choice;
+typedef enum { RATE_CONSTANT, RATE_LINEAR, RATE_COSINE } rate_schedule;
+
+typedef struct {
+    const process  *p;              /* borrowed                                              */
+    loss_type       loss;
+    timestep_choice timesteps;
+    adam_config     adam;           /* lr: before schedule and warm-up                       */
+    rate_schedule   schedule;
+    int64_t         anneal_steps;   /* length of RATE_LINEAR and RATE_COSINE                 */
+    int64_t         warmup_steps;   /* lr times min(step / warmup_steps, 1); 0: none         */
+    double          clip;           /* of the global gradient norm; 0: none                  */
+    int             n_ema;
+    double          ema_rate[OPTIM_MAX_EMA];
+    bool            ema_warmup;     /* rate min(rate, (1+s)/(10+s)), s: updates so far       */
+    int             batch, leaves, chunk;
+    int             microbatch;     /* only with microbatch_sum; <= 0: the batch             */
+    bool            microbatch_sum; /* add up micro-batch means, as improved-diffusion does  */
+    double          label_dropout;  /* probability that a label becomes the null class       */
+    uint64_t        seed;
+} trainer_config;
+
+typedef struct trainer trainer;
+
+/* Borrowed arrays of one global batch: x [batch,h,w,c] in [-1,1], y [batch] or NULL. The others replace
+ * what would be drawn, when not NULL: t [batch] rows of the process, noise like x, weight [batch]. */
+typedef struct { const float *x; const int *y; const int *t; const float *noise; const float *weight; } train_batch;
+
+enum { TRAIN_QUARTILES = 4 };
+
+typedef struct {
+    double loss, mse, vb;                    /* weighted means over the batch                    */
+    double quartile_loss[TRAIN_QUARTILES];   /* mean unweighted loss of t in each quarter of T   */
+    int    quartile_count[TRAIN_QUARTILES];
+    double grad_norm, lr;
+    bool   dropped;                          /* loss or gradient not finite: nothing was changed */
+} step_report;
+
+ddpm_status trainer_new(const unet_config *net, const trainer_config *c, nn_backend *b, pool *p, nn_dtype dtype, trainer **tr);
+void        trainer_free(trainer *tr);
+
+/* One step, counted even when its update is dropped. */
+ddpm_status trainer_step(trainer *tr, const train_batch *batch, step_report *r);
+
+/* Per-sample terms of the last step [batch] and the rows it drew [batch]. */
+const loss_terms *trainer_terms(const trainer *tr);
+const int        *trainer_rows(const trainer *tr);
+
+/* The learning rate of a step, counted from 0. */
+double trainer_rate(const trainer_config *c, int64_t step);
+
+/* What a checkpoint holds. Slabs have nn_params layout and may be written by their owner's loader;
+ * call trainer_changed() afterwards. */
+typedef struct {
+    const nn_params *params;
+    float  *value, *m, *v, *ema[OPTIM_MAX_EMA];
+    int     n_ema;
+    int64_t step, updates, dropped, dropped_in_row;
+} trainer_state;
+trainer_state *trainer_get_state(trainer *tr);
+void           trainer_changed(trainer *tr);
+
+size_t trainer_bytes(const trainer *tr);      /* slabs, packed weights, activations, work buffers */
+
+#endif
