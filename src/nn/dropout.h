@@ -7,9 +7,11 @@
 #ifndef DDPM_NN_DROPOUT_H
 #define DDPM_NN_DROPOUT_H
 
-#include "base/rng.h"
+#include "base/rng_core.h"
 
-#include <assert.h>
+#include <string.h>
+
+enum { NN_DROPOUT_BLOCKS = 64 };        /* blocks of four words drawn at a time */
 
 /* scale[j] = 0 or 1/(1 - rate) for elements first .. first+len-1 of an image, counted
  * in [h][w][c] order. key: {seed low, seed high, step, sample}. salt is below 2^16,
@@ -26,11 +28,18 @@ static inline void nn_dropout_mask(const int *key, int salt, float rate, size_t 
     };
     const uint32_t threshold = (uint32_t)((double)rate * 0x1p32);
     const float kept = (float)(1 / (1 - (double)rate));
+    const rng_input in = rng_place(address);
     for (size_t done = 0; done < len; ) {
-        uint32_t words[4];
-        rng_words(address, (first + done) / 4, words);
-        for (size_t j = (first + done) % 4; j < 4 && done < len; j++, done++)
-            scale[done] = words[j] >= threshold ? kept : 0;
+        const size_t block = (first + done) / 4, skip = (first + done) % 4;
+        float chunk[4 * NN_DROPOUT_BLOCKS];
+        for (uint32_t i = 0; i < NN_DROPOUT_BLOCKS; i++) {
+            uint32_t words[4];
+            rng_philox(in, (uint32_t)block + i, words);
+            for (int j = 0; j < 4; j++) chunk[4 * i + (uint32_t)j] = words[j] >= threshold ? kept : 0;
+        }
+        const size_t some = 4 * NN_DROPOUT_BLOCKS - skip, n = some < len - done ? some : len - done;
+        memcpy(scale + done, chunk + skip, n * sizeof *scale);
+        done += n;
     }
 }
 

@@ -66,7 +66,7 @@ typedef struct nn_node {
     nn_op       op;
     nn_attr     attr;
     int         index;          /* place in nn_graph.nodes                     */
-    nn_dtype    compute;        /* NN_F32, or NN_BF16: products of bf16 operands, f32 sums */
+    nn_dtype    compute;        /* NN_BF16 (products of operands rounded to bf16, f32 sums) when an operand or `out` is bf16 */
     nn_tensor  *in[NN_MAX_IN];
     nn_tensor  *out;
     nn_shape    aux;            /* nn_len(aux) == 0: none                      */

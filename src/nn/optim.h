@@ -11,7 +11,7 @@
 #include <stddef.h>
 
 /* ADAM_TF: theta -= lr sqrt(1-b2^t)/(1-b1^t) m/(sqrt(v)+eps) (Ho's TensorFlow Adam, eps outside the correction);
- * ADAM_TORCH: theta -= lr/(1-b1^t) m/(sqrt(v)/sqrt(1-b2^t)+eps), weight decay added to the gradient;
+ * ADAM_TORCH: theta -= lr/(1-b1^t) m/(sqrt(v)/sqrt(1-b2^t)+eps); both add wd theta to the gradient;
  * ADAM_W: as ADAM_TORCH with decoupled decay theta *= 1 - lr wd first (improved-diffusion, diffusers). */
 typedef enum { ADAM_W, ADAM_TORCH, ADAM_TF } adam_kind;
 

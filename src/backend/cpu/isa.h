@@ -55,7 +55,11 @@ static inline vf vf_fma(vf a, vf b, vf c)
 
 static inline vf vf_load_bf16(const bf16 *p)
 {
+#if defined(__AVX512F__)
+    return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)*(const vh_any *)p), 16);
+#else
     return (vf)(__builtin_convertvector(*(const vh_any *)p, vu) << 16);
+#endif
 }
 
 /* Round to nearest even, NaN stays NaN. The levels with bf16 products flush
@@ -65,11 +69,15 @@ static inline vh vh_round(vf v)
 #if defined(__AVX512BF16__)
     return (vh)_mm512_cvtneps_pbh((__m512)v);
 #else
-    const vu u = (vu)v;
-    const vu rounded = (u + 0x7fffu + (u >> 16 & 1u)) >> 16;
-    const vu quiet = u >> 16 | 0x40u;
-    const vu nan = (vu)((u & 0x7fffffffu) > 0x7f800000u);
-    return __builtin_convertvector((nan & quiet) | (~nan & rounded), vh);
+    const vu u = (vu)v, nan = (vu)(v != v);
+    const vu r = ((nan & (u | 0x400000u)) | (~nan & (u + 0x7fffu + (u >> 16 & 1u)))) >> 16;
+#if defined(__AVX512F__)
+    return (vh)_mm512_cvtepi32_epi16((__m512i)r);
+#elif defined(__AVX2__)
+    return (vh)_mm256_castsi256_si128(_mm256_permute4x64_epi64(_mm256_packus_epi32((__m256i)r, (__m256i)r), 8));
+#else
+    return __builtin_convertvector(r, vh);
+#endif
 #endif
 }
 
