@@ -1,0 +1,245 @@
+/* The training step: bits depend on the leaves alone, bad numbers never reach the
+ * weights, a copied state goes on alike, and nothing allocates inside a step. */
+#include "backend/cpu/cpu.h"
+#include "base/rng.h"
+#include "train/trainer.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { SIDE = 8, CHANNELS = 3, BATCH = 10, STEPS = 3, IMAGE = SIDE * SIDE * CHANNELS };
+
+/* Linked with --wrap: counts what the program allocates. */
+static int allocations;
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t n);
+int   __real_posix_memalign(void **p, size_t alignment, size_t n);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t n);
+int   __wrap_posix_memalign(void **p, size_t alignment, size_t n);
+void *__wrap_malloc(size_t n)              { __atomic_fetch_add(&allocations, 1, __ATOMIC_RELAXED); return __real_malloc(n); }
+void *__wrap_calloc(size_t n, size_t size) { __atomic_fetch_add(&allocations, 1, __ATOMIC_RELAXED); return __real_calloc(n, size); }
+void *__wrap_realloc(void *p, size_t n)    { __atomic_fetch_add(&allocations, 1, __ATOMIC_RELAXED); return __real_realloc(p, n); }
+int   __wrap_posix_memalign(void **p, size_t a, size_t n)
+{
+    __atomic_fetch_add(&allocations, 1, __ATOMIC_RELAXED);
+    return __real_posix_memalign(p, a, n);
+}
+
+typedef struct { nn_backend *b; pool *p; schedule s; process process; trainer *tr; } fixture;
+
+static void check(ddpm_status s)
+{
+    if (s != DDPM_OK) fail_msg("%s", ddpm_last_error());
+}
+
+/* A small class-conditional network with learned variance and dropout. */
+static void make(fixture *f, nn_dtype dtype, int threads, int leaves, int chunk)
+{
+    *f = (fixture){ 0 };
+    const unet_config net = { .height = SIDE, .width = SIDE, .in_channels = CHANNELS, .out_channels = 2 * CHANNELS, .model_channels = 16, .stem = 16,
+                              .levels = 2, .channels = { 16, 32 }, .num_res_blocks = 1, .attention = { false, true }, .num_heads = 2,
+                              .num_classes = 4, .null_class = true, .scale_shift_norm = true, .conv_resample = true, .groups = 8, .eps = 1e-5,
+                              .cos_first = true, .dropout = 0.2, .init = UNET_INIT_TORCH };
+    const schedule_config sc = schedule_config_of(PROFILE_OPENAI, SCHEDULE_COSINE, 100);
+    check(schedule_new(&sc, &f->s));
+    f->process = (process){ .s = &f->s, .var = VAR_LEARNED_RANGE, .rescale_timesteps = true };
+    check(pool_new(threads, &f->p));
+    check(backend_cpu_new(NULL, &f->b));
+    const trainer_config c = { .p = &f->process, .loss = LOSS_RESCALED_MSE, .adam = { ADAM_W, 1e-3, 0.9, 0.999, 1e-8, 0.01 }, .clip = 1, .n_ema = 2,
+                               .ema_rate = { 0.9, 0.99 }, .ema_warmup = true, .batch = BATCH, .leaves = leaves, .chunk = chunk,
+                               .label_dropout = 0.3, .seed = 7 };
+    check(trainer_new(&net, &c, f->b, f->p, dtype, &f->tr));
+}
+
+static void unmake(fixture *f)
+{
+    trainer_free(f->tr);
+    nn_backend_free(f->b);
+    pool_free(f->p);
+    schedule_free(&f->s);
+}
+
+static const int LABELS[BATCH] = { 0, 1, 2, 3, 0, 1, 2, 3, 1, 2 };
+
+static void images(uint64_t step, float *x)
+{
+    rng_normals((rng_address){ 99, RNG_VAL, step, 0 }, 0, BATCH * IMAGE, x);
+}
+
+static step_report step(fixture *f, const float *x)
+{
+    step_report r;
+    const train_batch b = { .x = x, .y = LABELS };
+    check(trainer_step(f->tr, &b, &r));
+    return r;
+}
+
+/* Values of a short training, malloc'ed. */
+static float *trained(nn_dtype dtype, int threads, int leaves, int chunk, size_t *len)
+{
+    fixture f;
+    make(&f, dtype, threads, leaves, chunk);
+    static float x[BATCH * IMAGE];
+    for (uint64_t k = 0; k < STEPS; k++) {
+        images(k, x);
+        assert_false(step(&f, x).dropped);
+    }
+    const trainer_state *s = trainer_get_state(f.tr);
+    *len = s->params->len;
+    float *copy = malloc(*len * sizeof *copy);
+    memcpy(copy, s->ema[0], *len * sizeof *copy);
+    unmake(&f);
+    return copy;
+}
+
+static void test_bits_depend_on_leaves_alone(void **state)
+{
+    (void)state;
+    static const struct { int threads, chunk; } other[] = { { 1, 1 }, { 1, 5 }, { 2, 2 }, { 3, 10 }, { 2, 1 } };
+    for (nn_dtype dtype = NN_F32; dtype <= NN_BF16; dtype++) {
+        size_t len, n;
+        float *base = trained(dtype, 1, 4, 3, &len);
+        for (size_t k = 0; k < sizeof other / sizeof *other; k++) {
+            float *v = trained(dtype, other[k].threads, 4, other[k].chunk, &n);
+            assert_int_equal(n, len);
+            assert_memory_equal(v, base, len * sizeof *v);
+            free(v);
+        }
+        float *v = trained(dtype, 1, 1, 3, &n);      /* another tree: other bits, almost the same numbers */
+        assert_memory_not_equal(v, base, len * sizeof *v);
+        free(v);
+        free(base);
+    }
+}
+
+static void test_bad_numbers_are_dropped(void **state)
+{
+    (void)state;
+    fixture f;
+    make(&f, NN_F32, 2, 4, 4);
+    static float x[BATCH * IMAGE];
+    trainer_state *s = trainer_get_state(f.tr);
+    float *before = malloc(s->params->len * sizeof *before);
+    images(0, x);
+    assert_false(step(&f, x).dropped);
+    memcpy(before, s->value, s->params->len * sizeof *before);
+    for (int k = 0; k < 2; k++) {
+        x[5 * IMAGE + 17] = k ? INFINITY : NAN;
+        assert_true(step(&f, x).dropped);
+    }
+    assert_memory_equal(s->value, before, s->params->len * sizeof *before);
+    assert_int_equal(s->step, 3);
+    assert_int_equal(s->updates, 1);
+    assert_int_equal(s->dropped, 2);
+    assert_int_equal(s->dropped_in_row, 2);
+    images(1, x);
+    assert_false(step(&f, x).dropped);
+    assert_int_equal(s->dropped_in_row, 0);
+    assert_memory_not_equal(s->value, before, s->params->len * sizeof *before);
+    free(before);
+    unmake(&f);
+}
+
+static void test_copied_state_goes_on_alike(void **state)
+{
+    (void)state;
+    static float x[BATCH * IMAGE];
+    size_t len;
+    float *whole = trained(NN_F32, 2, 4, 4, &len);
+    fixture a;
+    make(&a, NN_F32, 1, 4, 4);
+    images(0, x);
+    step(&a, x);
+    const trainer_state first = *trainer_get_state(a.tr);
+    fixture b;
+    make(&b, NN_F32, 2, 4, 2);
+    trainer_state *s = trainer_get_state(b.tr);
+    const size_t bytes = len * sizeof(float);
+    memcpy(s->value, first.value, bytes);
+    memcpy(s->m, first.m, bytes);
+    memcpy(s->v, first.v, bytes);
+    for (int k = 0; k < s->n_ema; k++) memcpy(s->ema[k], first.ema[k], bytes);
+    s->step = first.step;
+    s->updates = first.updates;
+    trainer_changed(b.tr);
+    for (uint64_t k = 1; k < STEPS; k++) {
+        images(k, x);
+        step(&b, x);
+    }
+    assert_memory_equal(s->ema[0], whole, bytes);
+    free(whole);
+    unmake(&a);
+    unmake(&b);
+}
+
+static void test_no_allocation_inside_a_step(void **state)
+{
+    (void)state;
+    fixture f;
+    make(&f, NN_BF16, 2, 4, 4);
+    static float x[BATCH * IMAGE];
+    images(0, x);
+    step(&f, x);
+    const int before = allocations;
+    step(&f, x);
+    assert_int_equal(allocations, before);
+    unmake(&f);
+}
+
+/* Adding up the means of micro-batches of 4, 4 and 2 weighs the samples 1/4 and 1/2. */
+static void test_microbatch_sum(void **state)
+{
+    (void)state;
+    static float x[BATCH * IMAGE], weight[BATCH];
+    images(0, x);
+    double norm[2];
+    for (int k = 0; k < 2; k++) {
+        fixture f;
+        make(&f, NN_F32, 1, 4, 4);
+        trainer_free(f.tr);
+        trainer_config c = { .p = &f.process, .loss = LOSS_RESCALED_MSE, .adam = { ADAM_W, 1e-3, 0.9, 0.999, 1e-8, 0 }, .batch = BATCH, .leaves = 1,
+                             .chunk = 4, .seed = 7, .microbatch = 4, .microbatch_sum = k == 0 };
+        const unet_config net = { .height = SIDE, .width = SIDE, .in_channels = CHANNELS, .out_channels = 2 * CHANNELS, .model_channels = 16, .stem = 16,
+                                  .levels = 1, .channels = { 16 }, .num_res_blocks = 1, .num_heads = 1, .conv_resample = true, .groups = 4, .eps = 1e-5,
+                                  .init = UNET_INIT_TORCH };
+        check(trainer_new(&net, &c, f.b, f.p, NN_F32, &f.tr));
+        for (int i = 0; i < BATCH; i++) weight[i] = k == 0 ? 1.0f : BATCH / (i < 8 ? 4.0f : 2.0f);
+        step_report r;
+        const train_batch b = { .x = x, .weight = weight };
+        check(trainer_step(f.tr, &b, &r));
+        norm[k] = r.grad_norm;
+        unmake(&f);
+    }
+    assert_true(fabs(norm[0] - norm[1]) < 1e-6 * norm[0]);
+}
+
+static void test_rate(void **state)
+{
+    (void)state;
+    trainer_config c = { .adam = { .lr = 2 }, .schedule = RATE_LINEAR, .anneal_steps = 4 };
+    const double linear[] = { 2, 1.5, 1, 0.5, 0, 0 };
+    for (int k = 0; k < 6; k++) assert_true(fabs(trainer_rate(&c, k) - linear[k]) < 1e-15);
+    c.schedule = RATE_COSINE;
+    const double cosine[] = { 2, 1 + 0.70710678118654752, 1, 1 - 0.70710678118654752, 0 };
+    for (int k = 0; k < 5; k++) assert_true(fabs(trainer_rate(&c, k) - cosine[k]) < 1e-15);
+    c = (trainer_config){ .adam = { .lr = 2 }, .warmup_steps = 5000 };     /* Ho: no step at step 0 */
+    assert_true(trainer_rate(&c, 0) == 0 && fabs(trainer_rate(&c, 1) - 2.0 / 5000) < 1e-18 && trainer_rate(&c, 9999) == 2);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bits_depend_on_leaves_alone), cmocka_unit_test(test_bad_numbers_are_dropped),
+        cmocka_unit_test(test_copied_state_goes_on_alike),  cmocka_unit_test(test_no_allocation_inside_a_step),
+        cmocka_unit_test(test_microbatch_sum),              cmocka_unit_test(test_rate),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
