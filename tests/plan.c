@@ -1,7 +1,10 @@
 /* Plans on a small U-Net-like network that has everything a real one has: skip connections,
- * values with several readers, embeddings, attention, up- and down-sampling. */
+ * values with several readers, embeddings, attention, up- and down-sampling. All with the
+ * reference backend, then with the host backend, which also reads what group norm and attention
+ * keep beside their outputs. */
 #include "nn/plan.h"
 
+#include "backend/cpu/cpu.h"
 #include "backend/ref/ref.h"
 #include "base/rng.h"
 #include "nn/optim.h"
@@ -147,12 +150,15 @@ static void set_inputs(const net *u, nn_plan *p, int first, int n, const float *
 
 typedef struct { net u; nn_backend *b; nn_weights *w; float x[X_LEN], dout[X_LEN]; } rig;
 
-static rig *rig_new(nn_dtype dtype)
+static ddpm_status cpu_new(nn_backend **b) { return backend_cpu_new(getenv("DDPM_MAX_ISA"), b); }
+
+/* state: which backend, or NULL for the reference. */
+static rig *rig_new(void **state, nn_dtype dtype)
 {
     rig *r = calloc(1, sizeof *r);
     assert_non_null(r);
     r->u = net_new(dtype);
-    MUST(backend_ref_new(&r->b));
+    MUST(*state ? cpu_new(&r->b) : backend_ref_new(&r->b));
     MUST(nn_weights_new(r->u.g, r->b, r->u.values, true, &r->w));
     random_images(r->x, 0);
     random_images(r->dout, 1);
@@ -186,8 +192,7 @@ static void forward(rig *r, nn_plan *p, float *out)
 
 static void running_allocates_nothing(void **state)
 {
-    (void)state;
-    rig *r = rig_new(NN_BF16);
+    rig *r = rig_new(state, NN_BF16);
     nn_plan *p = rig_plan(r, NN_TRAIN);
     float out[X_LEN], dx[X_LEN];
     const adam_config adam = { ADAM_W, 1e-3, 0.9, 0.999, 1e-8, 0 };
@@ -215,9 +220,8 @@ static void running_allocates_nothing(void **state)
 
 static void modes_and_repetitions_agree(void **state)
 {
-    (void)state;
     for (int dtype = NN_F32; dtype <= NN_BF16; dtype++) {
-        rig *r = rig_new((nn_dtype)dtype);
+        rig *r = rig_new(state, (nn_dtype)dtype);
         float out[3][X_LEN], again[X_LEN], dx[2][X_LEN];
         const size_t len = r->u.g->params.len * sizeof(float);
         float *kept = malloc(len);
@@ -244,8 +248,7 @@ static void modes_and_repetitions_agree(void **state)
 
 static void batches_may_be_cut(void **state)
 {
-    (void)state;
-    rig *r = rig_new(NN_F32);
+    rig *r = rig_new(state, NN_F32);
     nn_plan *p = rig_plan(r, NN_TRAIN);
     float together[X_LEN], alone[X_LEN];
     const size_t len = r->u.g->params.len * sizeof(float);
@@ -261,6 +264,8 @@ static void batches_may_be_cut(void **state)
     }
     assert_memory_equal(together, alone, sizeof alone);
     assert_memory_equal(kept, r->u.grads, len);
+    MUST(nn_plan_get(p, r->u.out, 1, alone));                   /* the output outlives backward */
+    assert_memory_equal(alone, together + X_LEN - X_LEN / BATCH, sizeof alone / BATCH);
     free(kept);
     nn_plan_free(p);
     rig_free(r);
@@ -269,6 +274,7 @@ static void batches_may_be_cut(void **state)
 static double loss(rig *r, nn_plan *p)
 {
     float out[X_LEN];
+    nn_weights_pack(r->w, NULL);
     forward(r, p, out);
     double sum = 0;
     for (int i = 0; i < X_LEN; i++) sum += (double)out[i] * (double)r->dout[i];
@@ -297,14 +303,14 @@ static void check_gradient(rig *r, nn_plan *p, const char *name, float *x, const
         best = fmin(best, fabs(got / (2 * step) - want) / (sqrt(norm) + 1e-2));
     }
     memcpy(x, keep, len * sizeof *x);
+    nn_weights_pack(r->w, NULL);
     free(sign);
     if (!(best < 5e-3)) fail_msg("gradient of %s is off by %.1e of its norm", name, best);
 }
 
 static void gradients_of_a_network(void **state)
 {
-    (void)state;
-    rig *r = rig_new(NN_F32);
+    rig *r = rig_new(state, NN_F32);
     nn_plan *train = rig_plan(r, NN_TRAIN), *p = rig_plan(r, NN_INFER);
     float out[X_LEN], dx[X_LEN];
     forward(r, train, out);
@@ -322,8 +328,7 @@ static void gradients_of_a_network(void **state)
 
 static void memory_is_shared(void **state)
 {
-    (void)state;
-    rig *r = rig_new(NN_F32);
+    rig *r = rig_new(state, NN_F32);
     nn_plan *infer = rig_plan(r, NN_INFER), *train = rig_plan(r, NN_TRAIN), *keep = rig_plan(r, NN_KEEP);
     assert_true(nn_plan_bytes(infer) < nn_plan_bytes_naive(infer) / 2);
     assert_true(nn_plan_bytes(train) < nn_plan_bytes_naive(train) * 2 / 3);
@@ -343,8 +348,7 @@ static void memory_is_shared(void **state)
 
 static void kept_values_can_be_read(void **state)
 {
-    (void)state;
-    rig *r = rig_new(NN_F32);
+    rig *r = rig_new(state, NN_F32);
     nn_plan *p = rig_plan(r, NN_KEEP);
     float out[X_LEN], again[X_LEN], pooled[BATCH * SIZE / 2 * SIZE / 2 * CH];
     float h1[BATCH * SIZE * SIZE * CH];
@@ -365,10 +369,30 @@ static void kept_values_can_be_read(void **state)
     rig_free(r);
 }
 
+/* A value from the middle survives the nodes behind it. */
+static void inner_values_can_be_the_output(void **state)
+{
+    rig *r = rig_new(state, NN_F32);
+    nn_plan *all = rig_plan(r, NN_KEEP), *p;
+    float want[X_LEN], got[BATCH * SIZE * SIZE * CH], kept[BATCH * SIZE * SIZE * CH];
+    forward(r, all, want);
+    const nn_tensor *inner = r->u.g->nodes[6]->out;
+    assert_true(nn_len(inner->shape) <= sizeof got / sizeof *got && r->u.g->n_nodes > 20);
+    MUST(nn_plan_new(r->u.g, r->b, NN_INFER, inner, &p));
+    nn_plan_bind(p, r->w, NULL);
+    set_inputs(&r->u, p, 0, BATCH, r->x);
+    MUST(nn_plan_forward(p, BATCH));
+    MUST(nn_plan_get(p, inner, BATCH, got));
+    MUST(nn_plan_get(all, inner, BATCH, kept));
+    assert_memory_equal(got, kept, nn_len(inner->shape) * sizeof *got);
+    nn_plan_free(all);
+    nn_plan_free(p);
+    rig_free(r);
+}
+
 static void profile_counts_time(void **state)
 {
-    (void)state;
-    rig *r = rig_new(NN_F32);
+    rig *r = rig_new(state, NN_F32);
     nn_plan *p = rig_plan(r, NN_TRAIN);
     float out[X_LEN];
     const int last = r->u.g->n_nodes - 1;
@@ -405,8 +429,7 @@ static void sum_pack(nn_backend *b, const nn_node *d, bool backward, const float
 
 static void weights_are_packed(void **state)
 {
-    (void)state;
-    rig *r = rig_new(NN_F32);
+    rig *r = rig_new(state, NN_F32);
     nn_backend packing = *r->b;
     packing.kernels[NN_CONV2D].pack_bytes = sum_bytes;
     packing.kernels[NN_CONV2D].pack = sum_pack;
@@ -550,12 +573,19 @@ static void plans_refuse_what_cannot_train(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(running_allocates_nothing), cmocka_unit_test(modes_and_repetitions_agree),
-        cmocka_unit_test(batches_may_be_cut),        cmocka_unit_test(gradients_of_a_network),
-        cmocka_unit_test(memory_is_shared),          cmocka_unit_test(kept_values_can_be_read),
-        cmocka_unit_test(profile_counts_time),       cmocka_unit_test(weights_are_packed),
-        cmocka_unit_test(misfits_are_explained),     cmocka_unit_test(plans_refuse_what_cannot_train),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    static char cpu[] = "cpu";
+    const struct CMUnitTest misfits[] = { cmocka_unit_test(misfits_are_explained), cmocka_unit_test(plans_refuse_what_cannot_train),
+                                          cmocka_unit_test(weights_are_packed) };
+    int failures = cmocka_run_group_tests_name("misfits", misfits, NULL, NULL);
+    for (int i = 0; i < 2; i++) {
+        void *backend = i ? cpu : NULL;
+        const struct CMUnitTest tests[] = {
+            cmocka_unit_test_prestate(running_allocates_nothing, backend), cmocka_unit_test_prestate(modes_and_repetitions_agree, backend),
+            cmocka_unit_test_prestate(batches_may_be_cut, backend),        cmocka_unit_test_prestate(gradients_of_a_network, backend),
+            cmocka_unit_test_prestate(memory_is_shared, backend),          cmocka_unit_test_prestate(kept_values_can_be_read, backend),
+            cmocka_unit_test_prestate(inner_values_can_be_the_output, backend), cmocka_unit_test_prestate(profile_counts_time, backend),
+        };
+        failures += cmocka_run_group_tests_name(i ? cpu : "ref", tests, NULL, NULL);
+    }
+    return failures;
 }

@@ -56,7 +56,7 @@ static void plan_forward(nn_plan *p)
             const nn_tensor *t = d->in[k];
             if (!planned(t)) continue;
             nn_span *s = &p->value[t->id];
-            if (!s->size) create(s, value_size(p, t), i);       /* the first reader of an input */
+            if (!s->size) create(s, value_size(p, t), 0);       /* the first reader of an input */
             need(s, i);
         }
         create(&p->value[d->out->id], value_size(p, d->out), i);
@@ -88,7 +88,6 @@ static void plan_node_backward(nn_plan *p, int i)
             create(grad, value_size(p, t), step);
         } else {
             create(&p->sum[i * NN_MAX_IN + k], value_size(p, t), step);
-            need(grad, step);
         }
         if (t->role == NN_INPUT) need(grad, last_step(p));       /* read after the run */
     }

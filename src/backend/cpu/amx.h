@@ -71,8 +71,6 @@ static inline void amx_dp_tile(amx_state *s, int acc, int a, int b)
 
 typedef struct { _Alignas(64) unsigned char config[64]; } amx_state;
 
-/* Written by hand because gcc 12 tells the optimiser that _tile_loadconfig
- * reads 8 of the 64 bytes, so that the rest of the table may never be stored. */
 static inline void amx_begin(amx_state *s)
 {
     *s = (amx_state){0};
@@ -81,19 +79,25 @@ static inline void amx_begin(amx_state *s)
         s->config[16 + 2 * t] = 64;
         s->config[48 + t] = 16;
     }
-    __asm__ volatile("ldtilecfg %0" : : "m"(*s));
+    __asm__ volatile("ldtilecfg %0" : : "m"(*s) : "memory");
 }
 
 static inline void amx_end(amx_state *s)
 {
     (void)s;
-    _tile_release();
+    __asm__ volatile("tilerelease" : : : "memory");
 }
 
-#define amx_zero(s, t)              do { (void)(s); _tile_zero(t); } while (0)
-#define amx_load(s, t, p, stride)   do { (void)(s); _tile_loadd(t, p, (size_t)(stride)); } while (0)
-#define amx_store(s, t, p, stride)  do { (void)(s); _tile_stored(t, p, (size_t)(stride)); } while (0)
-#define amx_dp(s, acc, a, b)        do { (void)(s); _tile_dpbf16ps(acc, a, b); } while (0)
+/* Not the compiler's intrinsics: gcc 12's loads do not say that they read memory, so that
+ * stores may be moved behind them, and its _tile_loadconfig declares 8 of the 64 bytes. */
+#define amx_zero(s, t) \
+    do { (void)(s); __asm__ volatile("tilezero %%tmm" #t : :); } while (0)
+#define amx_load(s, t, p, stride) \
+    do { (void)(s); __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #t : : "r"(p), "r"((ptrdiff_t)(stride)) : "memory"); } while (0)
+#define amx_store(s, t, p, stride) \
+    do { (void)(s); __asm__ volatile("tilestored %%tmm" #t ", (%0,%1,1)" : : "r"(p), "r"((ptrdiff_t)(stride)) : "memory"); } while (0)
+#define amx_dp(s, acc, a, b) \
+    do { (void)(s); __asm__ volatile("tdpbf16ps %%tmm" #b ", %%tmm" #a ", %%tmm" #acc : :); } while (0)
 
 #else
 

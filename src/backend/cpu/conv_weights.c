@@ -39,10 +39,17 @@ static int filled_pixels(const conv_gather *g, int images, int lines)
     return images * conv_round_up(lines * g->ow, pixel_quantum(g));
 }
 
-/* Words of a step in `pairs`, and columns of dout when it is turned into tiles. */
+/* Channels in `pairs`, filled up, and columns of dout when it is turned into tiles. */
 static int pair_words(const conv_gather *g)
 {
     return conv_round_up(grad_channels(g), 16);
+}
+
+/* Words from step to step: tiles take panels of 16 channels, vectors whole rows, an odd
+ * number of cache lines apart so that the rows use all sets of the cache. */
+static int pair_stride(const conv_gather *g)
+{
+    return g->tiles ? 16 : (pair_words(g) / 16 | 1) * 16;
 }
 
 static int tile_columns_of(const conv_gather *g)
@@ -63,7 +70,7 @@ static grad_layout layout_of(const conv_gather *g)
     l.pair = l.offset + conv_lines(pixels * sizeof(ptrdiff_t));
     l.right = l.pair + conv_lines(pixels * sizeof(ptrdiff_t));
     l.pairs = l.right + conv_lines(pixels * columns * 4);
-    l.tiles = l.pairs + (bf ? conv_lines(pixels / 2 * (size_t)pair_words(g) * 4) : 0);
+    l.tiles = l.pairs + (bf ? conv_lines(pixels / 2 * (size_t)conv_round_up(pair_words(g), pair_stride(g)) * 4) : 0);
     l.end = l.tiles + (g->tiles ? taps * (size_t)pair_words(g) * columns * 4 : 0);
     return l;
 }
@@ -138,14 +145,16 @@ static void pack_right(const grad_job *j, const conv_unit *u)
 /* Rows of one tap, two pixels in a word: what a product of bf16 pairs over pixels reads. */
 static void pack_pairs(const grad_job *j, ptrdiff_t tap)
 {
-    const int words = pair_words(j->g);
-    for (int s = 0; s < j->pixels / 2; s++) {
+    const int stride = pair_stride(j->g), steps = j->pixels / 2;
+    for (int s = 0; s < steps; s++) {
         const bf16 *low = (const bf16 *)(j->rows + j->offset[2 * s] + tap);
         const bf16 *high = (const bf16 *)(j->rows + j->offset[2 * s + 1] + tap);
-        uint32_t *to = j->pairs + (ptrdiff_t)s * words;
-        int c = 0;
-        for (; c < j->channels; c++) to[c] = low[c] | (uint32_t)high[c] << 16;
-        for (; c < words; c++) to[c] = 0;
+        for (int from = 0; from < j->channels; from += stride) {
+            uint32_t *to = j->pairs + (ptrdiff_t)from * steps + (ptrdiff_t)s * stride;
+            const int most = j->channels - from < stride ? j->channels - from : stride;
+            for (int c = 0; c < most; c++) to[c] = low[from + c] | (uint32_t)high[from + c] << 16;
+            for (int c = most; c < stride; c++) to[c] = 0;
+        }
     }
 }
 
@@ -211,21 +220,49 @@ static void unit_vectors(const grad_job *j, const conv_taps *taps)
     }
 }
 
+/* One stage of a transposition: the off-diagonal blocks of d x d change places. */
+TILE_INLINE void transpose_stage(const int d, vf *row)
+{
+    vi low, high;
+    #pragma GCC unroll 16
+    for (int l = 0; l < LANES; l++) {
+        low[l] = l & d ? LANES + l - d : l;
+        high[l] = l & d ? LANES + l : l + d;
+    }
+    #pragma GCC unroll 16
+    for (int i = 0; i < LANES; i++) {
+        if (i & d) continue;
+        const vf a = row[i], b = row[i + d];
+        row[i] = __builtin_shuffle(a, b, low);
+        row[i + d] = __builtin_shuffle(a, b, high);
+    }
+}
+
+TILE_INLINE void transpose(vf *row)
+{
+    transpose_stage(1, row);
+    transpose_stage(2, row);
+    if (LANES > 4) transpose_stage(LANES > 4 ? 4 : 1, row);
+    if (LANES > 8) transpose_stage(LANES > 8 ? 8 : 1, row);
+}
+
 /* Tiles take dout as the left operand, [column][pixel], turned once for all taps,
  * and the pairs of one tap as the right one; so the sums are [column][channel]
  * and live in tiles of scratch memory until the last unit is done. */
 static void turn_right(const grad_job *j, const conv_unit *u)
 {
-    const int columns = tile_columns_of(j->g);
-    bf16 *turned = (bf16 *)j->right;
-    for (int m = 0; m < j->pixels; m++) {
-        size_t at = 0;
-        const void *dout = dout_at(j, u, m, &at);
+    const int columns = tile_columns_of(j->g), steps = j->pixels / 2;
+    for (int s = 0; s < steps; s += LANES)
         for (int c = 0; c < columns; c += LANES) {
-            const vh v = vh_round(dout_vector(j, dout, at, c));
-            for (int l = 0; l < LANES && c + l < columns; l++) turned[(ptrdiff_t)(c + l) * j->pixels + m] = v[l];
+            vf row[LANES];
+            for (int l = 0; l < LANES; l++) {
+                size_t at = 0, next = 0;
+                const void *low = dout_at(j, u, 2 * (s + l), &at), *high = dout_at(j, u, 2 * (s + l) + 1, &next);
+                row[l] = pair_vectors(dout_vector(j, low, at, c), dout_vector(j, high, next, c));
+            }
+            transpose(row);
+            for (int l = 0; l < LANES; l++) vf_store(j->right + (ptrdiff_t)(c + l) * steps + s, row[l]);
         }
-    }
 }
 
 static float *tile_sums(const grad_job *j, int tap, int column, int channel)
@@ -237,18 +274,19 @@ static float *tile_sums(const grad_job *j, int tap, int column, int channel)
 static void tap_tiles(const grad_job *j, int tap, amx_state *amx)
 {
     const int words = pair_words(j->g), columns = tile_columns_of(j->g);
-    const ptrdiff_t left_row = (ptrdiff_t)j->pixels * 2, right_row = (ptrdiff_t)words * 4;
+    const ptrdiff_t left_row = (ptrdiff_t)j->pixels * 2;
     for (int c = 0; c < words; c += 16)
         for (int o = 0; o < columns; o += 32) {
             float *sum = tile_sums(j, tap, o, c);
             amx_load(amx, 0, sum, 64);
             amx_load(amx, 1, sum + 256, 64);
+            const uint32_t *right = j->pairs + (ptrdiff_t)c * (j->pixels / 2);
             const char *top = (const char *)j->right + o * left_row, *low = top + 16 * left_row;
-            for (int m = 0; m < j->pixels; m += 32) {
-                amx_load(amx, 3, (const char *)(j->pairs + c) + m / 2 * right_row, right_row);
-                amx_load(amx, 2, top + (ptrdiff_t)m * 2, left_row);
+            for (ptrdiff_t m = 0; m < left_row; m += 64, right += 256) {
+                amx_load(amx, 3, right, 64);
+                amx_load(amx, 2, top + m, left_row);
                 amx_dp(amx, 0, 2, 3);
-                amx_load(amx, 2, low + (ptrdiff_t)m * 2, left_row);
+                amx_load(amx, 2, low + m, left_row);
                 amx_dp(amx, 1, 2, 3);
             }
             amx_store(amx, 0, sum, 64);
@@ -327,7 +365,7 @@ static grad_job job_of(const nn_call *c)
         .right = (float *)(memory + l.right), .pairs = (uint32_t *)(memory + l.pairs), .tiles = (float *)(memory + l.tiles),
     };
     const int most = filled_pixels(g, g->unit_images, g->unit_lines);
-    for (int step = 0; step < most; step++) j.pair[step] = (ptrdiff_t)step * pair_words(g) * 4;
+    for (int step = 0; step < most; step++) j.pair[step] = (ptrdiff_t)step * pair_stride(g) * 4;
     return j;
 }
 

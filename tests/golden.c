@@ -1,0 +1,116 @@
+/* The golden runner: compares the program with a folder of reference tensors.
+ *
+ *   golden DIR [--backend ref|cpu] [--max_isa ISA] [--only 06]
+ *
+ * Prints TAP. Exit status 0: nothing compared was wrong; 1: something was;
+ * 2: wrong usage or no readable golden folder. */
+#include "golden_run.h"
+
+#include "backend/cpu/cpu.h"
+#include "backend/ref/ref.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct { const char *key; void (*run)(gold_run *run, const json *section); const char *skip; } SECTIONS[] = {
+    { "01_schedules",  golden_schedules, NULL },
+    { "02_respacing",  golden_respacing, NULL },
+    { "03_gaussian",   golden_gaussian,  NULL },
+    { "04_losses",     golden_losses,    NULL },
+    { "05_resampler",  golden_resampler, NULL },
+    { "06_unet",       golden_unet,      NULL },
+    { "07_samplers",   golden_samplers,  NULL },
+    { "08_training",   golden_training,  NULL },
+    { "09_metrics",    NULL,             "this program has no metrics of image sets" },
+};
+enum { N_SECTIONS = sizeof SECTIONS / sizeof SECTIONS[0] };
+
+typedef struct { const char *dir, *backend, *max_isa, *only; } arguments;
+
+static bool parse(int argc, char **argv, arguments *a)
+{
+    *a = (arguments){ .backend = "ref" };
+    for (int i = 1; i < argc; i++) {
+        const char **value = !strcmp(argv[i], "--backend") ? &a->backend : !strcmp(argv[i], "--max_isa") ? &a->max_isa
+                           : !strcmp(argv[i], "--only") ? &a->only : NULL;
+        if (value && i + 1 < argc) *value = argv[++i];
+        else if (!value && argv[i][0] != '-' && !a->dir) a->dir = argv[i];
+        else return false;
+    }
+    return a->dir && (!strcmp(a->backend, "ref") || !strcmp(a->backend, "cpu"));
+}
+
+static bool wanted(const arguments *a, const char *key) { return !a->only || !strncmp(key, a->only, strlen(a->only)); }
+
+static void end_section(gold_run *run, const char *key)
+{
+    const gold_counts *s = &run->section;
+    printf("# %s: %d compared, %d wrong, %d skipped, worst error/tolerance %.3g%s%s\n", key, s->compared, s->wrong, s->skipped,
+           s->worst, s->where[0] ? " at " : "", s->where);
+    run->total.compared += s->compared;
+    run->total.wrong += s->wrong;
+    run->total.skipped += s->skipped;
+    run->section = (gold_counts){ 0 };
+    fflush(stdout);
+}
+
+/* Keys that this runner does not know must not pass unseen. */
+static void skip_unknown(gold_run *run)
+{
+    for (const char *key = json_first(run->cases); key; key = json_next(run->cases, key)) {
+        bool known = !strcmp(key, "about");
+        for (int i = 0; i < N_SECTIONS; i++) known = known || !strcmp(key, SECTIONS[i].key);
+        if (!known) gold_skip(run, key, "unknown section");
+    }
+    run->total.skipped += run->section.skipped;
+}
+
+static int run_sections(gold_run *run, const arguments *a)
+{
+    int found = 0;
+    for (int i = 0; i < N_SECTIONS; i++) {
+        const json *section = json_get(run->cases, SECTIONS[i].key);
+        if (!section || !wanted(a, SECTIONS[i].key)) continue;
+        found++;
+        if (SECTIONS[i].skip) gold_skip(run, SECTIONS[i].key, SECTIONS[i].skip);
+        else SECTIONS[i].run(run, section);
+        end_section(run, SECTIONS[i].key);
+    }
+    if (!a->only) skip_unknown(run);
+    printf("1..%d\n# %d compared, %d wrong, %d skipped\n", run->lines, run->total.compared, run->total.wrong, run->total.skipped);
+    if (!found) {
+        fprintf(stderr, "golden: %s has no section%s%s\n", a->dir, a->only ? " " : "", a->only ? a->only : "");
+        return 2;
+    }
+    return run->total.wrong ? 1 : 0;
+}
+
+static ddpm_status start(const arguments *a, gold_run *run)
+{
+    char path[4096];
+    if (snprintf(path, sizeof path, "%s/cases.json", a->dir) >= (int)sizeof path) return ddpm_fail(DDPM_EINVAL, "the path is too long");
+    DDPM_TRY(gold_read_json(path, &run->cases));
+    DDPM_TRY(pool_new(pool_default_threads(), &run->pool));
+    return !strcmp(a->backend, "ref") ? backend_ref_new(&run->backend) : backend_cpu_new(a->max_isa, &run->backend);
+}
+
+int main(int argc, char **argv)
+{
+    arguments a;
+    if (!parse(argc, argv, &a)) {
+        fprintf(stderr, "usage: golden DIR [--backend ref|cpu] [--max_isa ISA] [--only SECTION]\n");
+        return 2;
+    }
+    gold_run run = { .dir = a.dir };
+    int status = 2;
+    if (start(&a, &run) == DDPM_OK) {
+        printf("TAP version 13\n# %s, backend %s %s\n", a.dir, run.backend->name, run.backend->isa);
+        status = run_sections(&run, &a);
+    } else {
+        fprintf(stderr, "golden: %s\n", ddpm_last_error());
+    }
+    nn_backend_free(run.backend);
+    pool_free(run.pool);
+    json_free(run.cases);
+    return status;
+}
