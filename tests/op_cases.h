@@ -25,6 +25,7 @@ typedef struct {
 } op_case;
 
 static const op_case op_cases[] = {
+    { NN_CONV2D, 2, 32, 32, 40, .out = 48, .kernel = 3, .pad = 1 },
     { NN_CONV2D, 2, 1, 1, 1, .out = 1, .kernel = 1 },
     { NN_CONV2D, 3, 1, 1, 7, .out = 513, .kernel = 1 },
     { NN_CONV2D, 2, 1, 1, 513, .out = 5, .kernel = 1 },

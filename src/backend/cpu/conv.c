@@ -2,6 +2,7 @@
 
 #include "backend/cpu/rows.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 static size_t larger(size_t a, size_t b)
@@ -73,6 +74,7 @@ static void store_output(const void *ctx, const conv_unit *u, int column, int wi
 static ddpm_status conv_forward(nn_backend *b, const nn_call *c)
 {
     (void)b;
+    assert(c->n > 0 && c->n <= c->node->out->shape.n && c->packed && c->scratch);
     const conv_state *s = c->state;
     const conv_taps taps = conv_window(&s->forward);
     const conv_job job = {

@@ -2,6 +2,7 @@
 
 #include "backend/cpu/rows.h"
 
+#include <assert.h>
 #include <string.h>
 
 /* The gradients of the two parts of the input, and which input pixels a gather covers. */
@@ -105,6 +106,7 @@ static void residual_grad(const nn_call *c)
 ddpm_status conv_backward(nn_backend *b, const nn_call *c)
 {
     (void)b;
+    assert(c->n > 0 && c->n <= c->node->out->shape.n && c->packed && c->scratch && c->dout);
     conv_pixel_sums(c);
     if (c->node->in[CONV_RESIDUAL] && c->din[CONV_RESIDUAL]) residual_grad(c);
     if (c->din[CONV_W]) conv_weight_grad(c);

@@ -8,6 +8,9 @@ typedef struct {
     bool         rotated;
 } weight_view;
 
+/* Columns [from, from + width) of the padded columns. */
+typedef struct { int from, width; } column_group;
+
 int conv_width(const conv_gather *g, int column)
 {
     return g->tiles ? 16 : tile_group(conv_packed_columns(g), column);
@@ -33,8 +36,9 @@ static float value_at(const weight_view *v, int tap, int channel, int column)
 }
 
 /* One step of a column group, column by column: a channel, or a pair of channels. */
-static void pack_step(const conv_gather *g, const weight_view *v, int tap, int channel, int from, int width, float *to)
+static void pack_step(const conv_gather *g, const weight_view *v, int tap, int channel, column_group group, float *to)
 {
+    const int from = group.from, width = group.width;
     const int most = v->columns - from < width ? v->columns - from : width;
     if (g->element != ELEMENT_BF16) {
         for (int j = 0; j < most; j++) to[j] = value_at(v, tap, channel, from + j);
@@ -61,7 +65,7 @@ static void pack_gather(const conv_gather *g, const weight_view *v, float *packe
         width = conv_width(g, j);
         for (int t = 0; t < v->taps; t++)
             for (int c = 0; c < g->depth / v->taps; c += each, packed += width)
-                if (c < v->channels) pack_step(g, v, t, c, j, width, packed);
+                if (c < v->channels) pack_step(g, v, t, c, (column_group){j, width}, packed);
                 else for (int i = 0; i < width; i++) packed[i] = 0;
     }
 }

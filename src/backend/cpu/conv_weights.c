@@ -181,42 +181,51 @@ static void outer_tile(const grad_job *j, int rows, int column, int width, const
         memcpy(slab + (ptrdiff_t)r * j->columns, part + r * width, (size_t)most * sizeof *part);
 }
 
-/* All channels of one tap, some columns, a block of steps. */
-static void tap_block(const grad_job *j, int tap, int column, int width, int from, int steps, const char *left)
+/* A block of steps: all channels of one tap times some columns. */
+typedef struct { int tap, column, width, from, steps; } grad_block;
+
+static void tap_block(const grad_job *j, const grad_block *b, const char *left)
 {
     const bool bf = j->g->element == ELEMENT_BF16;
     const int all = bf ? j->pixels / 2 : j->pixels;
-    float *slab = (float *)j->call->din[CONV_W] + (ptrdiff_t)tap * j->channels * j->columns + column;
+    float *slab = (float *)j->call->din[CONV_W] + (ptrdiff_t)b->tap * j->channels * j->columns + b->column;
     tile_outer_job t = {
-        .steps = steps, .row = (bf ? j->pair : j->offset) + from,
-        .b = j->right + (ptrdiff_t)all * column + (ptrdiff_t)from * width, .first = j->first && from == 0,
+        .steps = b->steps, .row = (bf ? j->pair : j->offset) + b->from,
+        .b = j->right + (ptrdiff_t)all * b->column + (ptrdiff_t)b->from * b->width, .first = j->first && b->from == 0,
     };
     for (int c = 0; c < j->channels; c += TILE_ROWS) {
         const int rows = j->channels - c < TILE_ROWS ? j->channels - c : TILE_ROWS;
         t.a = left + (ptrdiff_t)c * 4;
-        outer_tile(j, rows, column, width, &t, slab + (ptrdiff_t)c * j->columns);
+        outer_tile(j, rows, b->column, b->width, &t, slab + (ptrdiff_t)c * j->columns);
     }
 }
 
+/* Every block of `taps` taps from `tap` on; the rows of tap t start at left[t]. */
+static void tap_blocks(const grad_job *j, int tap, int taps, const char *const *left)
+{
+    const int steps = j->g->element == ELEMENT_BF16 ? j->pixels / 2 : j->pixels;
+    const int columns = conv_round_up(j->columns, LANES);
+    grad_block b = {0};
+    for (b.column = 0; b.column < columns; b.column += b.width) {
+        b.width = tile_group(columns, b.column);
+        for (b.from = 0; b.from < steps; b.from += BLOCK_STEPS) {
+            b.steps = steps - b.from < BLOCK_STEPS ? steps - b.from : BLOCK_STEPS;
+            for (b.tap = tap; b.tap < tap + taps; b.tap++) tap_block(j, &b, left[b.tap]);
+        }
+    }
+}
+
+/* f32 reads the rows of all taps in place; pairs are made for one tap at a time. */
 static void unit_vectors(const grad_job *j, const conv_taps *taps)
 {
     const bool bf = j->g->element == ELEMENT_BF16;
-    const int steps = bf ? j->pixels / 2 : j->pixels, columns = conv_round_up(j->columns, LANES);
-    for (int group = 0; group < (bf ? j->taps : 1); group++) {
-        if (bf) pack_pairs(j, conv_tap_offset(j->g, &taps->tap[group], 0));
-        int width = 0;
-        for (int c = 0; c < columns; c += width) {
-            width = tile_group(columns, c);
-            for (int from = 0; from < steps; from += BLOCK_STEPS) {
-                const int most = steps - from < BLOCK_STEPS ? steps - from : BLOCK_STEPS;
-                if (bf) {
-                    tap_block(j, group, c, width, from, most, (const char *)j->pairs);
-                    continue;
-                }
-                for (int t = 0; t < j->taps; t++)
-                    tap_block(j, t, c, width, from, most, j->rows + conv_tap_offset(j->g, &taps->tap[t], 0));
-            }
-        }
+    const char *left[CONV_MAX_TAPS];
+    for (int t = 0; t < j->taps; t++)
+        left[t] = bf ? (const char *)j->pairs : j->rows + conv_tap_offset(j->g, &taps->tap[t], 0);
+    if (!bf) tap_blocks(j, 0, j->taps, left);
+    for (int t = 0; t < j->taps && bf; t++) {
+        pack_pairs(j, conv_tap_offset(j->g, &taps->tap[t], 0));
+        tap_blocks(j, t, 1, left);
     }
 }
 

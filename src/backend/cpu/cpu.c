@@ -105,6 +105,13 @@ bool cpu_isa_available(const char *name)
     return i >= 0 && levels[i].available();
 }
 
+double cpu_ceiling_loop(const char *isa, bool narrow, int rounds)
+{
+    const int i = level_find(isa);
+    if (i < 0 || !levels[i].available()) return 0;
+    return (narrow ? levels[i].table->loop_bf16 : levels[i].table->loop_f32)(rounds);
+}
+
 static const cpu_level *level_choose(const char *max_isa)
 {
     const int limit = max_isa && *max_isa ? level_find(max_isa) : LEVELS - 1;

@@ -21,4 +21,9 @@ const char *const *cpu_isa_names(void);
 /* Whether this machine runs the level; false for an unknown name. */
 bool cpu_isa_available(const char *name);
 
+/* Run `rounds` rounds of independent multiply-adds of a level that this machine runs, on the
+ * calling thread, and return how many operations that was (two for a multiply-add): with a clock
+ * around it, the ceiling of the kernels. narrow: products of bf16 pairs; 0 where there are none. */
+double cpu_ceiling_loop(const char *isa, bool narrow, int rounds);
+
 #endif

@@ -10,6 +10,8 @@ typedef struct {
     int          m, n, k;             /* of this block                            */
     const float *a;
     ptrdiff_t    a_row, a_k;
+    const float *packed;              /* the right operand, `width` columns a step */
+    int          width;
     float       *c;
     ptrdiff_t    c_row;
     bool         first;
@@ -61,36 +63,36 @@ static void gemm_copy(int rows, int n, const float *from, ptrdiff_t from_row, fl
 }
 
 /* One tile of sums: along the rows of a, or across them when a is given transposed. */
-static void gemm_sums(const gemm_block *g, int from, int rows, int width, const float *packed, float *c, ptrdiff_t c_row)
+static void gemm_sums(const gemm_block *g, int from, int rows, float *c, ptrdiff_t c_row)
 {
     if (g->a_row == 1 && g->a_k != 1) {
         ptrdiff_t step[GEMM_STEPS];
         for (int p = 0; p < g->k; p++) step[p] = p * g->a_k * (ptrdiff_t)sizeof *g->a;
-        const tile_outer_job job = {g->k, (const char *)(g->a + from), step, packed, g->first};
-        gemm_tile_across(rows, width / LANES, &job, c, c_row);
+        const tile_outer_job job = {g->k, (const char *)(g->a + from), step, g->packed, g->first};
+        gemm_tile_across(rows, g->width / LANES, &job, c, c_row);
         return;
     }
     const ptrdiff_t none = 0;
-    const tile_rows_job job = {1, g->k, &none, &none, packed, g->first};
+    const tile_rows_job job = {1, g->k, &none, &none, g->packed, g->first};
     _Alignas(64) float copy[TILE_ROWS * GEMM_STEPS];
     const char *row[TILE_ROWS];
     gemm_rows(g, from, rows, copy, row);
-    gemm_tile(rows, width / LANES, &job, row, c, c_row);
+    gemm_tile(rows, g->width / LANES, &job, row, c, c_row);
 }
 
-static void gemm_run(const gemm_block *g, int width, const float *packed)
+static void gemm_run(const gemm_block *g)
 {
     _Alignas(64) float part[TILE_ROWS * TILE_WIDTH] = {0};
     for (int i = 0; i < g->m; i += TILE_ROWS) {
         const int rows = g->m - i < TILE_ROWS ? g->m - i : TILE_ROWS;
         float *c = g->c + i * g->c_row;
-        if (width <= g->n) {
-            gemm_sums(g, i, rows, width, packed, c, g->c_row);
+        if (g->width <= g->n) {
+            gemm_sums(g, i, rows, c, g->c_row);
             continue;
         }
-        if (!g->first) gemm_copy(rows, g->n, c, g->c_row, part, width);
-        gemm_sums(g, i, rows, width, packed, part, width);
-        gemm_copy(rows, g->n, part, width, c, g->c_row);
+        if (!g->first) gemm_copy(rows, g->n, c, g->c_row, part, g->width);
+        gemm_sums(g, i, rows, part, g->width);
+        gemm_copy(rows, g->n, part, g->width, c, g->c_row);
     }
 }
 
@@ -106,8 +108,11 @@ void ISA(gemm_f32)(int m, int n, int k, const float *a, ptrdiff_t a_row, ptrdiff
             steps = k - p < GEMM_STEPS ? k - p : GEMM_STEPS;
             const int columns = n - j < width ? n - j : width;
             gemm_pack(columns, steps, width, b + p * b_row + j, b_row, packed);
-            const gemm_block g = {m, columns, steps, a + p * a_k, a_row, a_k, c + j, c_row, p == 0 && !accumulate};
-            gemm_run(&g, width, packed);
+            const gemm_block g = {
+                .m = m, .n = columns, .k = steps, .a = a + p * a_k, .a_row = a_row, .a_k = a_k,
+                .packed = packed, .width = width, .c = c + j, .c_row = c_row, .first = p == 0 && !accumulate,
+            };
+            gemm_run(&g);
             if (steps == 0) break;
         }
     }

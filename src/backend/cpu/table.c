@@ -7,6 +7,8 @@ extern const nn_kernel ISA(cpu_conv2d), ISA(cpu_group_norm), ISA(cpu_silu), ISA(
 ddpm_status ISA(cpu_upload)(nn_backend *b, const nn_tensor *t, int n, const void *host, void *dst);
 ddpm_status ISA(cpu_download)(nn_backend *b, const nn_tensor *t, int n, const void *src, void *host);
 void ISA(cpu_accumulate)(nn_backend *b, const nn_tensor *t, int n, void *y, const void *x);
+double ISA(cpu_loop_f32)(int rounds);
+double ISA(cpu_loop_bf16)(int rounds);
 extern const cpu_table ISA(cpu_table);
 
 const cpu_table ISA(cpu_table) = {
@@ -24,4 +26,6 @@ const cpu_table ISA(cpu_table) = {
     .upload = ISA(cpu_upload),
     .download = ISA(cpu_download),
     .accumulate = ISA(cpu_accumulate),
+    .loop_f32 = ISA(cpu_loop_f32),
+    .loop_bf16 = ISA(cpu_loop_bf16),
 };

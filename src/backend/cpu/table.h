@@ -9,6 +9,8 @@ typedef struct {
     ddpm_status (*upload)(nn_backend *b, const nn_tensor *t, int n, const void *host, void *dst);
     ddpm_status (*download)(nn_backend *b, const nn_tensor *t, int n, const void *src, void *host);
     void        (*accumulate)(nn_backend *b, const nn_tensor *t, int n, void *y, const void *x);
+    double      (*loop_f32)(int rounds);      /* ceilings.c: run, and say how many operations that was */
+    double      (*loop_bf16)(int rounds);     /* 0: no such products                                   */
 } cpu_table;
 
 #endif

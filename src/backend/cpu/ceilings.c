@@ -1,0 +1,67 @@
+/* What the multipliers of a level can do at most: independent chains of the
+ * instruction that the kernels multiply with, and nothing else. */
+#include "backend/cpu/table.h"
+
+#include "backend/cpu/isa.h"
+
+/* As many as there are registers for, less one for the operand. */
+#if defined(__AVX512F__)
+enum { CHAINS = 24 };
+#else
+enum { CHAINS = 12 };
+#endif
+
+double ISA(cpu_loop_f32)(int rounds);
+double ISA(cpu_loop_bf16)(int rounds);
+
+double ISA(cpu_loop_f32)(int rounds)
+{
+    vf s[CHAINS] = {0}, x = vf_set(1.0f);
+    for (int i = 0; i < rounds; i++) {
+        #pragma GCC unroll 24
+        for (int j = 0; j < CHAINS; j++) s[j] = vf_fma(s[j], x, x);
+        __asm__ volatile("" : "+m"(x));
+    }
+    for (int j = 0; j < CHAINS; j++) __asm__ volatile("" : : "m"(s[j]));
+    return 2.0 * LANES * CHAINS * rounds;
+}
+
+#if defined(__AMX_BF16__) && !defined(CPU_AMX_EMULATED)
+/* Six sums hide the latency of a tile product; tiles 6 and 7 are the operands. */
+double ISA(cpu_loop_bf16)(int rounds)
+{
+    enum { TILES = 8, SUMS = 6, FLOP = 2 * 16 * 16 * 32 };
+    _Alignas(64) unsigned char config[64] = {1};
+    for (int t = 0; t < TILES; t++) {
+        config[16 + 2 * t] = 64;
+        config[48 + t] = 16;
+    }
+    __asm__ volatile("ldtilecfg %0\n\ttilezero %%tmm6\n\ttilezero %%tmm7" : : "m"(config) : "memory");
+    for (int i = 0; i < rounds; i++)
+        __asm__ volatile("tdpbf16ps %%tmm7, %%tmm6, %%tmm0\n\ttdpbf16ps %%tmm7, %%tmm6, %%tmm1\n\t"
+                         "tdpbf16ps %%tmm7, %%tmm6, %%tmm2\n\ttdpbf16ps %%tmm7, %%tmm6, %%tmm3\n\t"
+                         "tdpbf16ps %%tmm7, %%tmm6, %%tmm4\n\ttdpbf16ps %%tmm7, %%tmm6, %%tmm5" : :);
+    __asm__ volatile("tilerelease" : :);
+    return (double)SUMS * FLOP * rounds;
+}
+#elif defined(__AVX512BF16__)
+double ISA(cpu_loop_bf16)(int rounds)
+{
+    __m512 s[CHAINS], x = _mm512_set1_ps(1.0f);
+    for (int j = 0; j < CHAINS; j++) s[j] = _mm512_setzero_ps();
+    for (int i = 0; i < rounds; i++) {
+        #pragma GCC unroll 24
+        for (int j = 0; j < CHAINS; j++) s[j] = _mm512_dpbf16_ps(s[j], (__m512bh)x, (__m512bh)x);
+        __asm__ volatile("" : "+v"(x));
+    }
+    for (int j = 0; j < CHAINS; j++) __asm__ volatile("" : : "v"(s[j]));
+    return 2.0 * 2 * LANES * CHAINS * rounds;
+}
+#else
+/* This level has no products of bf16. */
+double ISA(cpu_loop_bf16)(int rounds)
+{
+    (void)rounds;
+    return 0;
+}
+#endif
