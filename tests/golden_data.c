@@ -124,16 +124,16 @@ ddpm_status gold_need_object(const json *o, const char *key, const json **v)
 
 /* ---- tensors ---- */
 
-typedef struct { gold_run *run; gold_file *f; } open_file;
+typedef struct { const gold_case *c; gold_file *f; } open_file;
 
-/* Closing tells which tensors nobody asked for. */
+/* Closing tells which tensors nobody asked for, unless an error came first. */
 static void undo_open(void *what)
 {
     const open_file *o = what;
     for (int i = 0; i < safetensors_count(o->f->st); i++) {
         char label[GOLD_NAME];
         snprintf(label, sizeof label, "%s/%s", o->f->label, safetensors_at(o->f->st, i)->name);
-        if (!o->f->used[i]) gold_skip(o->run, label, "this runner does not know what to compare it with");
+        if (!o->f->used[i] && !o->c->failed) gold_skip(o->c->run, label, "nothing was compared with it");
     }
     safetensors_close(o->f->st);
 }
@@ -146,7 +146,7 @@ ddpm_status gold_open(gold_case *c, const char *label, gold_file **f)
     (*f)->label = gold_printf(c, "%s", label);
     DDPM_TRY(safetensors_open(path, &(*f)->st));
     (*f)->used = gold_alloc(c, (size_t)safetensors_count((*f)->st), sizeof *(*f)->used);
-    *o = (open_file){ c->run, *f };
+    *o = (open_file){ c, *f };
     gold_defer(c, undo_open, o);
     return DDPM_OK;
 }
@@ -201,6 +201,13 @@ ddpm_status gold_need(gold_case *c, gold_file *f, gold_tensor *t, const char *fm
     vsnprintf(name, sizeof name, fmt, ap);
     va_end(ap);
     return gold_find(c, f, t, "%s", name) ? DDPM_OK : ddpm_fail(DDPM_EFORMAT, "%s has no tensor %s", safetensors_path(f->st), name);
+}
+
+ddpm_status gold_expect(const gold_tensor *t, int ndim, size_t len)
+{
+    if (t->len == len && (!ndim || t->ndim == ndim)) return DDPM_OK;
+    return ddpm_fail(DDPM_EFORMAT, "%s has %d dimensions and %zu elements, which does not fit its case (%d, %zu)", t->label, t->ndim, t->len,
+                     ndim, len);
 }
 
 const char *gold_under(const gold_file *f, int i, const char *prefix)

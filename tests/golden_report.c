@@ -50,7 +50,8 @@ void gold_case_run(gold_run *run, const char *label, gold_fn fn, const void *ctx
         printf("Bail out! out of memory\n");
         exit(2);
     }
-    if (fn(&c, ctx) != DDPM_OK) line(run, false, label, ddpm_last_error());
+    c.failed = fn(&c, ctx) != DDPM_OK;
+    if (c.failed) line(run, false, label, ddpm_last_error());
     for (gold_deferred *d = c.deferred; d; d = d->next) d->undo(d->what);
     arena_free(c.mem);
 }

@@ -14,6 +14,7 @@
 #include "base/pool.h"
 #include "base/status.h"
 #include "diffusion/process.h"
+#include "diffusion/respace.h"
 #include "io/json.h"
 #include "io/names.h"
 #include "io/safetensors.h"
@@ -40,7 +41,7 @@ typedef struct {
     gold_counts section, total;
 } gold_run;
 
-typedef struct { gold_run *run; arena *mem; struct gold_deferred *deferred; } gold_case;
+typedef struct { gold_run *run; arena *mem; struct gold_deferred *deferred; bool failed; } gold_case;
 
 /* Runs fn in a new case; `label` names it when it fails. */
 typedef ddpm_status (*gold_fn)(gold_case *c, const void *ctx);
@@ -79,6 +80,8 @@ ddpm_status gold_open(gold_case *c, const char *label, gold_file **f);     /* la
 /* The tensor of that name. need: a missing one is an error, find: false. */
 ddpm_status gold_need(gold_case *c, gold_file *f, gold_tensor *t, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 bool        gold_find(gold_case *c, gold_file *f, gold_tensor *t, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+/* DDPM_EFORMAT unless t has that many dimensions (0: any) and elements. */
+ddpm_status gold_expect(const gold_tensor *t, int ndim, size_t len);
 /* Name of tensor i when it begins with `prefix`, without it; else NULL. */
 const char *gold_under(const gold_file *f, int i, const char *prefix);
 int         gold_count_under(const gold_file *f, const char *prefix);
@@ -112,9 +115,15 @@ ddpm_status gold_need_object(const json *o, const char *key, const json **v);
 /* ---- processes ---- */
 
 /* The schedule of `profile` that entry describes: T, schedule or beta_schedule, beta_start, beta_end. */
-ddpm_status gold_schedule(gold_case *c, const json *entry, schedule_profile profile, schedule *s);
+ddpm_status gold_schedule(gold_case *c, const json *entry, schedule_profile profile, schedule **s);
 /* improved-diffusion's respaced process: T, schedule, respacing, and what entry has of mean, var, clip, rescale. */
 ddpm_status gold_process(gold_case *c, const json *entry, process *p);
+
+/* Lists of timesteps of the other code bases, and p's schedule from one of them (diffusion/respace.h). */
+ddpm_status gold_list_ermongroup(gold_case *c, const char *skip, int T, int S, step_list **list);
+ddpm_status gold_list_diffusers(gold_case *c, const char *spacing, int T, int S, int offset, step_list **list);
+ddpm_status gold_steps(gold_case *c, const schedule *full, const step_list *list, const int *prev, double last, process *p);
+ddpm_status gold_compare_ints(gold_case *c, const gold_tensor *want, const int *t, int n, bool descending);
 
 /* ---- networks ---- */
 
@@ -148,6 +157,8 @@ void golden_schedules(gold_run *run, const json *section);
 void golden_respacing(gold_run *run, const json *section);
 void golden_gaussian(gold_run *run, const json *section);
 void golden_losses(gold_run *run, const json *section);
+/* The loops over whole chains of section 04. */
+void golden_bits(gold_run *run, const json *list);
 void golden_resampler(gold_run *run, const json *section);
 void golden_unet(gold_run *run, const json *section);
 void golden_samplers(gold_run *run, const json *section);

@@ -76,6 +76,8 @@ static const op_case op_cases[] = {
     { .op = NN_SILU, .n = 2, .h = 3, .w = 5, .c = 7 },
     { .op = NN_ADD, .n = 3, .h = 3, .w = 5, .c = 7 },
     { .op = NN_ADD, .n = 2, .h = 1, .w = 1, .c = 65 },
+    { .op = NN_CONCAT, .n = 3, .h = 3, .w = 5, .c = 7, .c2 = 18 },
+    { .op = NN_CONCAT, .n = 2, .h = 4, .w = 4, .c = 64, .c2 = 32 },
     { .op = NN_UPSAMPLE, .n = 3, .h = 3, .w = 5, .c = 7 },
     { .op = NN_UPSAMPLE, .n = 2, .h = 1, .w = 1, .c = 33 },
     { .op = NN_AVG_POOL, .n = 3, .h = 6, .w = 10, .c = 7 },
@@ -134,6 +136,10 @@ static nn_tensor *op_build(nn_graph *g, const op_case *k)
             .groups = k->groups, .eps = 1e-5, .dropout = k->dropout, .silu = k->silu,
         });
     case NN_SILU:           return nn_silu(g, op_input(g, k, "x", x));
+    case NN_CONCAT: {
+        nn_tensor *a = op_input(g, k, "x", x);
+        return nn_concat(g, a, op_input(g, k, "y", (nn_shape){ k->n, k->h, k->w, k->c2 }));
+    }
     case NN_ADD: {
         nn_tensor *a = op_input(g, k, "x", x);
         return nn_add(g, a, op_input(g, k, "y", x));

@@ -34,7 +34,8 @@ static nn_tensor *layer(const builder *b, const char *name, nn_conv_args a, bool
 {
     if (!a.x) return NULL;
     const int kernel = a.kernel ? a.kernel : 1, in = a.x->shape.c + (a.x2 ? a.x2->shape.c : 0);
-    a.weight_init = weight_init(b->c, kernel, in, a.out, last);
+    const bool three = a.kind == NN_PARAM_CONV1D && a.out == 3 * in;      /* query, key and value, each drawn as a layer of its own */
+    a.weight_init = weight_init(b->c, kernel, in, three ? in : a.out, last);
     a.bias_init = bias_init(b->c, kernel, in, last);
     return nn_conv2d(b->g, name, a);
 }
@@ -70,8 +71,8 @@ static nn_tensor *res_block(const builder *b, nn_tensor *x, nn_tensor *x2, int o
     h = layer(b, "in_layers.2", (nn_conv_args){ .x = h, .chan = film ? NULL : e, .out = out, .kernel = 3, .pad = 1,
                                                 .upsample = size == DOUBLE }, false);
     h = norm_silu(b, "out_layers.0", (nn_norm_args){ .x = h, .film = film ? e : NULL, .key = b->key, .dropout = b->c->dropout });
-    if (x && (x2 || x->shape.c != out))
-        x = layer(b, "skip_connection", (nn_conv_args){ .x = x, .x2 = x2, .out = out }, false);
+    if (x && x->shape.c + (x2 ? x2->shape.c : 0) != out) x = layer(b, "skip_connection", (nn_conv_args){ .x = x, .x2 = x2, .out = out }, false);
+    else if (x2) x = nn_concat(g, x, x2);
     return layer(b, "out_layers.3", (nn_conv_args){ .x = h, .residual = x, .out = out, .kernel = 3, .pad = 1 }, true);
 }
 
@@ -228,7 +229,8 @@ ddpm_status unet_check(const unet_config *c)
         return ddpm_fail(DDPM_EINVAL, "num_res_blocks is %d; with %d levels 0 to %d are possible", c->num_res_blocks, c->levels,
                          UNET_MAX_BLOCKS / c->levels - 2);
     if (c->stem % c->groups)
-        return ddpm_fail(DDPM_EINVAL, "the first convolution has %d channels, not divisible by %d groups", c->stem, c->groups);
+        return ddpm_fail(DDPM_EINVAL, "the first convolution has %d channels, not divisible by %d groups; change --num_channels, --stem or "
+                         "--norm_groups", c->stem, c->groups);
     for (int level = 0; level < c->levels; level++) DDPM_TRY(check_level(c, level));
     if (c->num_classes < 0) return ddpm_fail(DDPM_EINVAL, "%d classes", c->num_classes);
     if (!(c->dropout >= 0 && c->dropout < 1)) return ddpm_fail(DDPM_EINVAL, "dropout is %g; it must be in [0, 1)", c->dropout);

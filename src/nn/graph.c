@@ -208,6 +208,8 @@ static nn_tensor *plain(nn_graph *g, nn_op op, nn_tensor *x, nn_tensor *y)
 
 nn_tensor *nn_silu(nn_graph *g, nn_tensor *x)             { return plain(g, NN_SILU, x, NULL); }
 nn_tensor *nn_add(nn_graph *g, nn_tensor *x, nn_tensor *y) { return plain(g, NN_ADD, x, y); }
+
+nn_tensor *nn_concat(nn_graph *g, nn_tensor *x, nn_tensor *y) { return plain(g, NN_CONCAT, x, y); }
 nn_tensor *nn_upsample(nn_graph *g, nn_tensor *x)         { return plain(g, NN_UPSAMPLE, x, NULL); }
 nn_tensor *nn_avg_pool(nn_graph *g, nn_tensor *x)         { return plain(g, NN_AVG_POOL, x, NULL); }
 

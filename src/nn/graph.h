@@ -58,6 +58,7 @@ nn_tensor *nn_embed(nn_graph *g, const char *name, nn_tensor *labels, int rows, 
 /* Operators without parameters. */
 nn_tensor *nn_silu(nn_graph *g, nn_tensor *x);
 nn_tensor *nn_add(nn_graph *g, nn_tensor *x, nn_tensor *y);
+nn_tensor *nn_concat(nn_graph *g, nn_tensor *x, nn_tensor *y);
 nn_tensor *nn_upsample(nn_graph *g, nn_tensor *x);
 nn_tensor *nn_avg_pool(nn_graph *g, nn_tensor *x);
 nn_tensor *nn_attention(nn_graph *g, nn_tensor *qkv, int heads, nn_head_order order);

@@ -105,6 +105,15 @@ static ddpm_status infer_add(nn_node *d)
     return check_is("y", d->in[1], d->in[0]->shape);
 }
 
+static ddpm_status infer_concat(nn_node *d)
+{
+    DDPM_TRY(check_float("x", d->in[0]));
+    DDPM_TRY(check_float("y", d->in[1]));
+    const nn_shape x = d->in[0]->shape, y = d->in[1]->shape;
+    d->out->shape = (nn_shape){ x.n, x.h, x.w, x.c + y.c };
+    return check_is("y", d->in[1], (nn_shape){ x.n, x.h, x.w, y.c });
+}
+
 static ddpm_status infer_upsample(nn_node *d)
 {
     const nn_shape x = d->in[0]->shape;
@@ -164,6 +173,7 @@ const nn_op_info nn_ops[NN_OP_COUNT] = {
                                                  IN(NORM_FILM) | IN(NORM_KEY), infer_group_norm },
     [NN_SILU]           = { "silu",           1, IN(0), infer_silu },
     [NN_ADD]            = { "add",            2, 0, infer_add },
+    [NN_CONCAT]         = { "concat",         2, 0, infer_concat },
     [NN_UPSAMPLE]       = { "upsample",       1, 0, infer_upsample },
     [NN_AVG_POOL]       = { "avg_pool",       1, 0, infer_avg_pool },
     [NN_ATTENTION]      = { "attention",      1, IN(0) | NN_SAVE_OUT, infer_attention },

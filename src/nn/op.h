@@ -36,6 +36,7 @@ typedef enum {
     NN_GROUP_NORM,
     NN_SILU,            /* x                       -> same shape                               */
     NN_ADD,             /* x, y of one shape       -> same shape                               */
+    NN_CONCAT,          /* x [n,h,w,a], y [n,h,w,b] -> [n,h,w,a+b]; norms and convolutions read two parts themselves */
     NN_UPSAMPLE,        /* x [n,h,w,c]             -> [n,2h,2w,c], nearest                     */
     NN_AVG_POOL,        /* x [n,h,w,c]             -> [n,h/2,w/2,c], 2x2 stride 2              */
     NN_ATTENTION,       /* qkv [n,h,w,3c]          -> [n,h,w,c]; aux [n,1,heads,h*w]: log of the softmax denominators */

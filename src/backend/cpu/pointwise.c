@@ -95,6 +95,39 @@ static ddpm_status add_backward(nn_backend *b, const nn_call *c)
 
 const nn_kernel ISA(cpu_add) = { .forward = add_forward, .backward = add_backward };
 
+/* Bytes of one pixel of a value. */
+static size_t pixel_bytes(const nn_tensor *t) { return (size_t)t->shape.c * nn_dtype_size(t->dtype); }
+
+static ddpm_status concat_forward(nn_backend *b, const nn_call *c)
+{
+    (void)b;
+    const nn_tensor *const x = c->node->in[0], *const y = c->node->in[1], *const out = c->node->out;
+    const size_t pixels = pointwise_len(out, c->n) / (size_t)out->shape.c, skip = (size_t)x->shape.c * nn_dtype_size(out->dtype);
+    for (size_t i = 0; i < pixels; i++) {
+        char *const row = (char *)c->out + i * pixel_bytes(out);
+        copy_values(x->dtype, out->dtype, (const char *)c->in[0] + i * pixel_bytes(x), row, (size_t)x->shape.c);
+        copy_values(y->dtype, out->dtype, (const char *)c->in[1] + i * pixel_bytes(y), row + skip, (size_t)y->shape.c);
+    }
+    return DDPM_OK;
+}
+
+static ddpm_status concat_backward(nn_backend *b, const nn_call *c)
+{
+    (void)b;
+    const nn_tensor *const out = c->node->out;
+    const size_t pixels = pointwise_len(out, c->n) / (size_t)out->shape.c;
+    for (int k = 0; k < 2; k++) {
+        const nn_tensor *const part = c->node->in[k];
+        const size_t skip = k ? (size_t)c->node->in[0]->shape.c * nn_dtype_size(out->dtype) : 0;
+        for (size_t i = 0; i < pixels && c->din[k]; i++)
+            copy_values(out->dtype, part->dtype, (const char *)c->dout + i * pixel_bytes(out) + skip,
+                        (char *)c->din[k] + i * pixel_bytes(part), (size_t)part->shape.c);
+    }
+    return DDPM_OK;
+}
+
+const nn_kernel ISA(cpu_concat) = { .forward = concat_forward, .backward = concat_backward };
+
 void ISA(cpu_accumulate)(nn_backend *b, const nn_tensor *t, int n, void *y, const void *x)
 {
     (void)b;

@@ -1,4 +1,4 @@
-/* silu, add, nearest upsampling and 2x2 average pooling. */
+/* silu, add, concatenation, nearest upsampling and 2x2 average pooling. */
 #include "backend/ref/ref_op.h"
 
 #include "base/fixmath.h"
@@ -37,6 +37,28 @@ static ddpm_status add_backward(nn_backend *b, const nn_call *c)
     (void)b;
     for (int k = 0; k < 2; k++)
         for (size_t i = 0; i < (size_t)c->n * ref_image_out(c) && c->din[k]; i++) ref_set_din(c, k, i, ref_dout(c, i));
+    return DDPM_OK;
+}
+
+static ddpm_status concat_forward(nn_backend *b, const nn_call *c)
+{
+    (void)b;
+    const size_t c1 = (size_t)c->node->in[0]->shape.c, c2 = (size_t)c->node->in[1]->shape.c, all = c1 + c2;
+    for (size_t i = 0; i < (size_t)c->n * ref_image_out(c); i++) {
+        const size_t pixel = i / all, ch = i % all;
+        ref_set_out(c, i, ch < c1 ? ref_in(c, 0, pixel * c1 + ch) : ref_in(c, 1, pixel * c2 + ch - c1));
+    }
+    return DDPM_OK;
+}
+
+static ddpm_status concat_backward(nn_backend *b, const nn_call *c)
+{
+    (void)b;
+    const size_t c1 = (size_t)c->node->in[0]->shape.c, c2 = (size_t)c->node->in[1]->shape.c, all = c1 + c2;
+    for (size_t i = 0; i < (size_t)c->n * ref_image_out(c); i++) {
+        const size_t pixel = i / all, ch = i % all, part = ch >= c1;
+        if (c->din[part]) ref_set_din(c, (int)part, part ? pixel * c2 + ch - c1 : pixel * c1 + ch, ref_dout(c, i));
+    }
     return DDPM_OK;
 }
 
@@ -97,5 +119,6 @@ static ddpm_status avg_pool_backward(nn_backend *b, const nn_call *c)
 
 const nn_kernel ref_silu     = { .forward = silu_forward, .backward = silu_backward };
 const nn_kernel ref_add      = { .forward = add_forward, .backward = add_backward };
+const nn_kernel ref_concat   = { .forward = concat_forward, .backward = concat_backward };
 const nn_kernel ref_upsample = { .forward = upsample_forward, .backward = upsample_backward };
 const nn_kernel ref_avg_pool = { .forward = avg_pool_forward, .backward = avg_pool_backward };

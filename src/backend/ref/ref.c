@@ -77,6 +77,7 @@ ddpm_status backend_ref_new(nn_backend **b)
             [NN_GROUP_NORM] = ref_group_norm,
             [NN_SILU] = ref_silu,
             [NN_ADD] = ref_add,
+            [NN_CONCAT] = ref_concat,
             [NN_UPSAMPLE] = ref_upsample,
             [NN_AVG_POOL] = ref_avg_pool,
             [NN_ATTENTION] = ref_attention,
