@@ -1,0 +1,355 @@
+#include "api/checkpoint_parts.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A configuration file, the settings it becomes, and whether the weights have the names of 2022. */
+typedef struct { const json *o; const char *path; bool old_names; settings *s; } reader;
+
+static ddpm_status refuse(const reader *r, const char *key, const char *hint)
+{
+    char *text = json_text(json_get(r->o, key), JSON_COMPACT);
+    ddpm_fail(DDPM_EFORMAT, "%s: \"%s\" is %.80s; %s", r->path, key, text ? text : "missing", hint);
+    free(text);
+    return DDPM_EFORMAT;
+}
+
+static ddpm_status in_file(const reader *r, ddpm_status s) { return s == DDPM_OK ? s : ddpm_context(s, "%s: ", r->path); }
+
+static ddpm_status set(const reader *r, const char *key, const char *text)
+{
+    return settings_set(r->s, key, text, ORIGIN_CHECKPOINT) == DDPM_OK ? DDPM_OK : ddpm_context(DDPM_EFORMAT, "%s: ", r->path);
+}
+
+static ddpm_status set_int(const reader *r, const char *key, int64_t value)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%lld", (long long)value);
+    return set(r, key, text);
+}
+
+static ddpm_status set_real(const reader *r, const char *key, double value)
+{
+    json *number = json_new_real(value);
+    char *text = json_text(number, JSON_COMPACT);
+    json_free(number);
+    if (!text) return ddpm_fail(DDPM_ENOMEM, "no memory to read %s", r->path);
+    const ddpm_status s = set(r, key, text);
+    free(text);
+    return s;
+}
+
+/* Parts that diffusers offers and these networks do not have: the values that are theirs. Absent is
+ * diffusers' default, which is the first. */
+typedef struct { const char *key, *values[2]; } fixed_key;
+static const fixed_key UNET_FIXED[] = {
+    { "act_fn", { "\"silu\"", "\"swish\"" } },     { "add_attention", { "true", NULL } },
+    { "center_input_sample", { "false", NULL } },  { "class_embed_type", { "null", NULL } },
+    { "downsample_type", { "\"conv\"", NULL } },   { "upsample_type", { "\"conv\"", NULL } },
+    { "mid_block_scale_factor", { "1", "1.0" } },  { "mid_block_type", { "\"UNetMidBlock2D\"", NULL } },
+    { "time_embedding_type", { "\"positional\"", NULL } },
+};
+static const fixed_key SCHEDULER_FIXED[] = {
+    { "rescale_betas_zero_snr", { "false", NULL } }, { "thresholding", { "false", NULL } }, { "clip_sample_range", { "1.0", "1" } },
+};
+
+static ddpm_status check_fixed(const reader *r, const fixed_key *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const json *value = json_get(r->o, list[i].key);
+        if (json_kind_of(value) == JSON_KIND_ABSENT) continue;
+        char *text = json_text(value, JSON_COMPACT);
+        if (!text) return ddpm_fail(DDPM_ENOMEM, "no memory to read %s", r->path);
+        const bool known = !strcmp(text, list[i].values[0]) || (list[i].values[1] && !strcmp(text, list[i].values[1]));
+        free(text);
+        if (known) continue;
+        char hint[96];
+        snprintf(hint, sizeof hint, "only %s is supported", list[i].values[0]);
+        return refuse(r, list[i].key, hint);
+    }
+    return DDPM_OK;
+}
+
+/* --- the U-Net --------------------------------------------------------------------------- */
+
+typedef struct { int height, width, levels, channels[UNET_MAX_LEVELS]; bool attention[UNET_MAX_LEVELS]; } shape;
+
+static ddpm_status read_size(const reader *r, shape *n)
+{
+    const json *size = json_get(r->o, "sample_size");
+    const bool pair = json_array_len(size) == 2;
+    int64_t h = 0, w = 0;
+    if (!json_as_int(pair ? json_at(size, 0) : size, &h) || !json_as_int(pair ? json_at(size, 1) : size, &w) || h < 1 || w < 1 || h > 4096 || w > 4096)
+        return refuse(r, "sample_size", "it must be the images' size, a number or [height, width], up to 4096");
+    n->height = (int)h;
+    n->width = (int)w;
+    char text[64];
+    snprintf(text, sizeof text, "%d,%d", n->height, n->width);
+    return set(r, "image_size", text);
+}
+
+static ddpm_status block_type(const reader *r, const char *key, int i, const char *plain, const char *with, bool *attention)
+{
+    const char *name = json_as_string(json_at(json_get(r->o, key), (size_t)i));
+    *attention = name && !strcmp(name, with);
+    if (*attention || (name && !strcmp(name, plain))) return DDPM_OK;
+    return ddpm_fail(DDPM_EFORMAT, "%s: block type \"%.60s\" in \"%s\" is not supported; %s and %s are", r->path, name ? name : "(no text)", key, plain, with);
+}
+
+static ddpm_status read_levels(const reader *r, shape *n)
+{
+    const json *widths = json_get(r->o, "block_out_channels");
+    const size_t levels = json_array_len(widths);
+    if (levels < 1 || levels > UNET_MAX_LEVELS) return refuse(r, "block_out_channels", "it must list the widths of 1 to 8 levels");
+    if (json_array_len(json_get(r->o, "down_block_types")) != levels || json_array_len(json_get(r->o, "up_block_types")) != levels)
+        return ddpm_fail(DDPM_EFORMAT, "%s: \"block_out_channels\", \"down_block_types\" and \"up_block_types\" must be of one length", r->path);
+    n->levels = (int)levels;
+    for (int i = 0; i < n->levels; i++) {
+        int64_t width;
+        bool up;
+        if (!json_as_int(json_at(widths, (size_t)i), &width) || width < 1 || width > 65536) return refuse(r, "block_out_channels", "widths are 1 to 65536");
+        n->channels[i] = (int)width;
+        DDPM_TRY(block_type(r, "down_block_types", i, "DownBlock2D", "AttnDownBlock2D", &n->attention[i]));
+        DDPM_TRY(block_type(r, "up_block_types", n->levels - 1 - i, "UpBlock2D", "AttnUpBlock2D", &up));
+        if (up != n->attention[i])
+            return ddpm_fail(DDPM_EFORMAT, "%s: level %d has attention on the way %s only, which is not supported", r->path, i, up ? "up" : "down");
+    }
+    return DDPM_OK;
+}
+
+static ddpm_status set_levels(const reader *r, const shape *n)
+{
+    char mult[OPTION_TEXT_SIZE] = "", at[OPTION_TEXT_SIZE] = "";
+    size_t m = 0, a = 0;
+    for (int i = 0; i < n->levels; i++) {
+        const double x = (double)n->channels[i] / n->channels[0];
+        json *number = json_new_real(x);
+        char *text = json_text(number, JSON_COMPACT);
+        json_free(number);
+        if (!text) return ddpm_fail(DDPM_ENOMEM, "no memory to read %s", r->path);
+        m += (size_t)snprintf(mult + m, sizeof mult - m, "%s%s", i ? "," : "", text);
+        free(text);
+        if (n->attention[i]) a += (size_t)snprintf(at + a, sizeof at - a, "%s%d", a ? "," : "", n->height >> i);
+    }
+    DDPM_TRY(set_int(r, "num_channels", n->channels[0]));
+    DDPM_TRY(set(r, "channel_mult", mult));
+    return set(r, "attention_resolutions", at);
+}
+
+/* One number for all attention layers; as a number of heads where all have one width. */
+static ddpm_status read_heads(const reader *r, const shape *n)
+{
+    const json *value = json_get(r->o, "attention_head_dim");
+    const json_kind kind = json_kind_of(value);
+    const int last = n->channels[n->levels - 1];
+    int64_t dim = 8;                       /* today's default */
+    bool one_width = true;
+    if (kind == JSON_KIND_NULL || (kind == JSON_KIND_ABSENT && r->old_names)) return set(r, "num_heads", "1");
+    if (kind != JSON_KIND_ABSENT && (!json_as_int(value, &dim) || dim < 1)) return refuse(r, "attention_head_dim", "it must be null or a positive number");
+    for (int i = 0; i < n->levels; i++) one_width = one_width && (!n->attention[i] || n->channels[i] == last);
+    if (!one_width) return set_int(r, "num_head_channels", dim);
+    if (last % dim) return refuse(r, "attention_head_dim", "it must divide the channels of the attention layers");
+    return set_int(r, "num_heads", last / dim);
+}
+
+static ddpm_status read_norms(const reader *r)
+{
+    const char *shift = "default";
+    int64_t groups = 32, attention_groups = 0;
+    double eps = 1e-5;
+    DDPM_TRY(in_file(r, json_get_string(r->o, "resnet_time_scale_shift", &shift)));
+    DDPM_TRY(in_file(r, json_get_int(r->o, "norm_num_groups", &groups)));
+    DDPM_TRY(in_file(r, json_get_int(r->o, "attn_norm_num_groups", &attention_groups)));
+    DDPM_TRY(in_file(r, json_get_real(r->o, "norm_eps", &eps)));
+    const bool film = !strcmp(shift, "scale_shift");
+    if (!film && strcmp(shift, "default")) return refuse(r, "resnet_time_scale_shift", "\"default\" and \"scale_shift\" are supported");
+    if (film && !attention_groups) return refuse(r, "attn_norm_num_groups", "with scale_shift the middle attention would have no group norm, which is not supported");
+    if (attention_groups && attention_groups != groups) return refuse(r, "attn_norm_num_groups", "another number than norm_num_groups is not supported");
+    DDPM_TRY(set(r, "use_scale_shift_norm", film ? "true" : "false"));
+    DDPM_TRY(set_int(r, "norm_groups", groups));
+    return set_real(r, "norm_eps", eps);
+}
+
+static ddpm_status read_embeddings(const reader *r, const shape *n)
+{
+    bool flip = true;
+    double shift = 0;
+    int64_t dim = 4 * (int64_t)n->channels[0], classes = 0;
+    DDPM_TRY(in_file(r, json_get_bool(r->o, "flip_sin_to_cos", &flip)));
+    DDPM_TRY(in_file(r, json_get_real(r->o, "freq_shift", &shift)));
+    DDPM_TRY(in_file(r, json_get_int(r->o, "time_embedding_dim", &dim)));
+    DDPM_TRY(in_file(r, json_get_int(r->o, "num_class_embeds", &classes)));
+    if (!(flip && shift == 0) && !(!flip && shift == 1))
+        return refuse(r, "freq_shift", "supported are 0 with flip_sin_to_cos true, and 1 with false");
+    if (dim != 4 * (int64_t)n->channels[0]) return refuse(r, "time_embedding_dim", "only four times the first width is supported");
+    DDPM_TRY(set(r, "embedding", flip ? "openai" : "ho"));
+    if (json_kind_of(json_get(r->o, "num_class_embeds")) <= JSON_KIND_NULL) return DDPM_OK;
+    if (classes < 1) return refuse(r, "num_class_embeds", "it must be positive");
+    DDPM_TRY(set(r, "class_cond", "true"));
+    return set_int(r, "num_classes", classes);
+}
+
+static ddpm_status read_rest(const reader *r)
+{
+    int64_t in = 3, layers = 2, padding = 1;
+    double dropout = 0;
+    DDPM_TRY(in_file(r, json_get_int(r->o, "in_channels", &in)));
+    DDPM_TRY(in_file(r, json_get_int(r->o, "layers_per_block", &layers)));
+    DDPM_TRY(in_file(r, json_get_int(r->o, "downsample_padding", &padding)));
+    DDPM_TRY(in_file(r, json_get_real(r->o, "dropout", &dropout)));
+    if (padding < 0 || padding > 1) return refuse(r, "downsample_padding", "0 and 1 are supported");
+    if (layers < 1) return refuse(r, "layers_per_block", "it must be positive");
+    DDPM_TRY(set_int(r, "channels", in));
+    DDPM_TRY(set_int(r, "num_res_blocks", layers));
+    DDPM_TRY(set_real(r, "dropout", dropout));
+    DDPM_TRY(set(r, "init_scheme", "torch"));
+    return set(r, "down_padding", padding ? "symmetric" : "asymmetric");
+}
+
+static ddpm_status read_unet(const reader *r)
+{
+    const char *name = "";
+    shape n = { 0 };
+    DDPM_TRY(in_file(r, json_get_string(r->o, "_class_name", &name)));
+    if (strcmp(name, "UNet2DModel")) return refuse(r, "_class_name", "only UNet2DModel can be read without " FILE_DDPM);
+    DDPM_TRY(check_fixed(r, UNET_FIXED, sizeof UNET_FIXED / sizeof *UNET_FIXED));
+    DDPM_TRY(read_size(r, &n));
+    DDPM_TRY(read_levels(r, &n));
+    DDPM_TRY(set_levels(r, &n));
+    DDPM_TRY(read_heads(r, &n));
+    DDPM_TRY(read_norms(r));
+    DDPM_TRY(read_embeddings(r, &n));
+    return read_rest(r);
+}
+
+/* --- the scheduler ------------------------------------------------------------------------- */
+
+static ddpm_status same_betas(const schedule_config *c, const json *list, bool *same)
+{
+    schedule sc;
+    *same = false;
+    const ddpm_status s = schedule_new(c, &sc);
+    if (s == DDPM_EINVAL) return DDPM_OK;          /* this kind cannot have made them */
+    DDPM_TRY(s);
+    *same = true;
+    for (int i = 0; i < c->T && *same; i++) {
+        double beta;
+        *same = json_as_real(json_at(list, (size_t)i), &beta) && fabs(beta - sc.betas[i]) <= 0x1p-22 * sc.betas[i];
+    }
+    schedule_free(&sc);
+    return DDPM_OK;
+}
+
+/* There is no option for a list of betas: find the schedule that makes them. */
+static ddpm_status read_betas(const reader *r, int T, double start, double end)
+{
+    const json *list = json_get(r->o, "trained_betas");
+    if (json_array_len(list) != (size_t)T) return ddpm_fail(DDPM_EFORMAT, "%s: \"trained_betas\" has %zu entries for %d timesteps", r->path, json_array_len(list), T);
+    for (int kind = SCHEDULE_LINEAR; kind < SCHEDULE_CUSTOM; kind++) {
+        const schedule_config c = { .kind = (schedule_kind)kind, .T = T, .beta_start = start, .beta_end = end };
+        bool same;
+        DDPM_TRY(same_betas(&c, list, &same));
+        if (same) return set(r, "noise_schedule", schedule_kind_name(c.kind));
+    }
+    return ddpm_fail(DDPM_EFORMAT, "%s: \"trained_betas\" are those of no known noise schedule, which is not supported", r->path);
+}
+
+static ddpm_status read_schedule(const reader *r)
+{
+    const char *wanted = "linear";
+    int64_t T = 1000;
+    double start = 1e-4, end = 0.02;
+    DDPM_TRY(in_file(r, json_get_int(r->o, "num_train_timesteps", &T)));
+    DDPM_TRY(in_file(r, json_get_real(r->o, "beta_start", &start)));
+    DDPM_TRY(in_file(r, json_get_real(r->o, "beta_end", &end)));
+    DDPM_TRY(in_file(r, json_get_string(r->o, "beta_schedule", &wanted)));
+    if (T < 2 || T > SCHEDULE_MAX_T) return refuse(r, "num_train_timesteps", "2 to 1000000 are possible");
+    DDPM_TRY(set_int(r, "diffusion_steps", T));
+    DDPM_TRY(set_real(r, "beta_start", start));
+    DDPM_TRY(set_real(r, "beta_end", end));
+    DDPM_TRY(set(r, "beta_scaling", "none"));
+    DDPM_TRY(set(r, "rescale_timesteps", "false"));
+    DDPM_TRY(set(r, "schedule_width", "f32_torch"));
+    DDPM_TRY(set(r, "posterior_floor", "floor"));
+    if (json_kind_of(json_get(r->o, "trained_betas")) > JSON_KIND_NULL) return read_betas(r, (int)T, start, end);
+    for (int kind = SCHEDULE_LINEAR; kind < SCHEDULE_CUSTOM; kind++) {
+        const char *name;
+        if (diffusers_named_schedule((schedule_kind)kind, &name) && !strcmp(name, wanted))
+            return set(r, "noise_schedule", schedule_kind_name((schedule_kind)kind));
+    }
+    return refuse(r, "beta_schedule", "linear, scaled_linear, squaredcos_cap_v2 and sigmoid are supported");
+}
+
+static ddpm_status read_prediction(const reader *r)
+{
+    static const char *const names[][2] = { { "epsilon", "eps" }, { "sample", "x0" }, { "v_prediction", "v" } };
+    const char *prediction = "epsilon";
+    DDPM_TRY(in_file(r, json_get_string(r->o, "prediction_type", &prediction)));
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strcmp(prediction, names[i][0])) return set(r, "prediction", names[i][1]);
+    return refuse(r, "prediction_type", "epsilon, sample and v_prediction are supported");
+}
+
+static ddpm_status read_variance(const reader *r, int64_t out_channels)
+{
+    static const char *const names[][2] = { { "fixed_small", "small" }, { "fixed_small_log", "small" }, { "fixed_large", "large" }, { "learned_range", "range" } };
+    const char *variance = "fixed_small";
+    DDPM_TRY(in_file(r, json_get_string(r->o, "variance_type", &variance)));
+    const int64_t channels = r->s->v.channels;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(variance, names[i][0])) continue;
+        const bool learned = !strcmp(names[i][1], "range");
+        if (out_channels != (learned ? 2 : 1) * channels)
+            return ddpm_fail(DDPM_EFORMAT, "%s: with variance_type %s the network must have %lld output channels, not %lld", r->path, variance,
+                             (long long)((learned ? 2 : 1) * channels), (long long)out_channels);
+        return set(r, "variance", names[i][1]);
+    }
+    return refuse(r, "variance_type", "fixed_small, fixed_small_log, fixed_large and learned_range are supported");
+}
+
+static ddpm_status read_scheduler(const reader *r, int64_t out_channels)
+{
+    static const char *const known[] = { "DDPMScheduler", "DDIMScheduler", "PNDMScheduler" };
+    const char *name = "";
+    bool clip = true, ok = false;
+    DDPM_TRY(in_file(r, json_get_string(r->o, "_class_name", &name)));
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) ok = ok || !strcmp(name, known[i]);
+    if (!ok) return refuse(r, "_class_name", "DDPMScheduler, DDIMScheduler and PNDMScheduler are supported");
+    DDPM_TRY(check_fixed(r, SCHEDULER_FIXED, sizeof SCHEDULER_FIXED / sizeof *SCHEDULER_FIXED));
+    DDPM_TRY(read_schedule(r));
+    DDPM_TRY(read_prediction(r));
+    DDPM_TRY(read_variance(r, out_channels));
+    DDPM_TRY(in_file(r, json_get_bool(r->o, "clip_sample", &clip)));
+    return clip ? DDPM_OK : set(r, "clip", "none");
+}
+
+/* --- both ------------------------------------------------------------------------------------ */
+
+static ddpm_status read_both(const reader *net, const reader *chain)
+{
+    int64_t out = 3;
+    settings_defaults(net->s);
+    ddpm_status s = read_unet(net);
+    if (s == DDPM_OK) s = in_file(net, json_get_int(net->o, "out_channels", &out));
+    if (s == DDPM_OK) s = read_scheduler(chain, out);
+    if (s != DDPM_OK) return s;
+    if (settings_resolve(net->s) != DDPM_OK) return ddpm_context(DDPM_EFORMAT, "%s: ", net->path);
+    describe_fix(net->s);
+    return DDPM_OK;
+}
+
+ddpm_status diffusers_read(const char *unet_path, const char *scheduler_path, bool old_names, settings *s)
+{
+    json *net = NULL, *scheduler = NULL;
+    ddpm_status status = json_read_file(unet_path, &net);
+    if (status == DDPM_OK) status = json_read_file(scheduler_path, &scheduler);
+    if (status == DDPM_OK) {
+        const reader u = { net, unet_path, old_names, s }, c = { scheduler, scheduler_path, old_names, s };
+        status = read_both(&u, &c);
+    }
+    json_free(net);
+    json_free(scheduler);
+    return status;
+}
