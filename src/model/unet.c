@@ -71,8 +71,10 @@ static nn_tensor *res_block(const builder *b, nn_tensor *x, nn_tensor *x2, int o
     h = layer(b, "in_layers.2", (nn_conv_args){ .x = h, .chan = film ? NULL : e, .out = out, .kernel = 3, .pad = 1,
                                                 .upsample = size == DOUBLE }, false);
     h = norm_silu(b, "out_layers.0", (nn_norm_args){ .x = h, .film = film ? e : NULL, .key = b->key, .dropout = b->c->dropout });
-    if (x && x->shape.c + (x2 ? x2->shape.c : 0) != out) x = layer(b, "skip_connection", (nn_conv_args){ .x = x, .x2 = x2, .out = out }, false);
-    else if (x2) x = nn_concat(g, x, x2);
+    if (x && x->shape.c + (x2 ? x2->shape.c : 0) != out)
+        x = layer(b, "skip_connection", (nn_conv_args){ .x = x, .x2 = x2, .out = out }, false);
+    else if (x2)
+        x = nn_concat(g, x, x2);
     return layer(b, "out_layers.3", (nn_conv_args){ .x = h, .residual = x, .out = out, .kernel = 3, .pad = 1 }, true);
 }
 

@@ -1,6 +1,7 @@
 #include "train/draw.h"
 
 #include "base/rng.h"
+#include "io/image.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -69,11 +70,20 @@ void draw_quantize(const float *x, size_t len, bool truncate, uint8_t *out)
 
 enum { BORDER = 2 };
 
+ddpm_status draw_grid_size(int n, int h, int w, int columns, int *grid_w, int *grid_h)
+{
+    const int64_t rows = ((int64_t)n + columns - 1) / columns, wide = (int64_t)columns * (w + BORDER) + BORDER, high = rows * (h + BORDER) + BORDER;
+    if (wide > IMAGE_MAX_PIXELS || high > IMAGE_MAX_PIXELS / wide)
+        return ddpm_fail(DDPM_EINVAL, "a grid of %d images %dx%d is more than one picture can hold (%d pixels); write fewer images, a folder or an .npz",
+                         n, h, w, IMAGE_MAX_PIXELS);
+    *grid_w = (int)wide;
+    *grid_h = (int)high;
+    return DDPM_OK;
+}
+
 ddpm_status draw_grid(const uint8_t *images, int n, int h, int w, int c, int columns, uint8_t **grid, int *grid_w, int *grid_h)
 {
-    const int rows = (n + columns - 1) / columns;
-    *grid_w = columns * (w + BORDER) + BORDER;
-    *grid_h = rows * (h + BORDER) + BORDER;
+    DDPM_TRY(draw_grid_size(n, h, w, columns, grid_w, grid_h));
     const size_t line = (size_t)*grid_w * (size_t)c, row = (size_t)w * (size_t)c;
     *grid = malloc(line * (size_t)*grid_h);
     if (!*grid) return ddpm_fail(DDPM_ENOMEM, "no memory for a grid of %d images", n);

@@ -29,7 +29,9 @@ ddpm_status draw_images(const drawing *d, const draw_batch *b);
 /* [-1,1] floats to 8-bit: round to nearest, or truncated as OpenAI's scripts do. */
 void draw_quantize(const float *x, size_t len, bool truncate, uint8_t *out);
 
-/* n images [h,w,c] side by side, `columns` in a row, 2 pixels of border between; malloc'ed, *w x *h x c. */
+/* n images [h,w,c] side by side, `columns` in a row, 2 pixels of border between; malloc'ed, *w x *h x c. EINVAL:
+ * more pixels than an image file may have (IMAGE_MAX_PIXELS); draw_grid_size says so before anything is drawn. */
 ddpm_status draw_grid(const uint8_t *images, int n, int h, int w, int c, int columns, uint8_t **grid, int *grid_w, int *grid_h);
+ddpm_status draw_grid_size(int n, int h, int w, int columns, int *grid_w, int *grid_h);
 
 #endif

@@ -2,7 +2,8 @@
 
 #include "base/log.h"
 
-#include <string.h>
+#include <math.h>
+#include <stdio.h>
 #include <time.h>
 
 /* Sums since the last log line. */
@@ -34,7 +35,7 @@ static void window_add(window *w, const step_report *r)
 static step_report window_mean(const window *w)
 {
     step_report m = w->sum;
-    const double n = w->steps ? w->steps : 1;
+    const double n = w->steps;      /* 0, every step dropped: the means are no numbers */
     m.loss /= n;
     m.mse /= n;
     m.vb /= n;
@@ -50,7 +51,7 @@ typedef struct {
     trainer_state   *s;
     window           w;
     double           begin, speed;
-    int64_t          saved;         /* step of the last checkpoint of this process */
+    int64_t          saved, best;   /* steps of the last checkpoint and of the best one, of this process */
 } loop;
 
 static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
@@ -72,7 +73,7 @@ static ddpm_status log_line(loop *l, double val)
 static ddpm_status save(loop *l, bool best)
 {
     const ddpm_status status = l->h->save(l->h->ctx, l->s->step, best);
-    if (status == DDPM_OK) l->saved = l->s->step;
+    if (status == DDPM_OK) *(best ? &l->best : &l->saved) = l->s->step;
     if (status != DDPM_EIO) return status;
     log_warn("the checkpoint of step %lld was not saved: %s; training goes on", (long long)l->s->step, ddpm_last_error());
     return DDPM_OK;
@@ -83,9 +84,19 @@ static ddpm_status validate(loop *l, double *val)
     *val = -1;
     if (!l->h->validate || !due(l->s->step, l->c->val_every)) return DDPM_OK;
     DDPM_TRY(l->h->validate(l->h->ctx, val));
-    if (l->c->best_val >= 0 && *val >= l->c->best_val) return DDPM_OK;
-    l->c->best_val = *val;
-    return save(l, true);
+    const double before = *l->c->best_val;
+    if (!isfinite(*val) || (before >= 0 && *val >= before)) return DDPM_OK;
+    *l->c->best_val = *val;
+    const ddpm_status status = save(l, true);
+    if (l->best != l->s->step) *l->c->best_val = before;      /* not on disk: the next one still counts */
+    return status;
+}
+
+/* A grid is for looking at: without one, the run is as good. */
+static void draw(const loop *l)
+{
+    if (!l->h->draw || !due(l->s->step, l->c->draw_every)) return;
+    if (l->h->draw(l->h->ctx, l->s->step) != DDPM_OK) log_warn("no samples of step %lld: %s; training goes on", (long long)l->s->step, ddpm_last_error());
 }
 
 /* What follows a step. */
@@ -98,11 +109,7 @@ static ddpm_status housekeeping(loop *l, const step_report *r)
     const bool logged = due(step, c->log_every) || val >= 0 || step == c->steps;
     if (logged) DDPM_TRY(log_line(l, val));
     if (due(step, c->save_every) && step != c->steps) DDPM_TRY(save(l, false));
-    if (l->h->draw && due(step, c->draw_every)) {
-        const ddpm_status status = l->h->draw(l->h->ctx, step);
-        if (status == DDPM_EIO) log_warn("%s; training goes on", ddpm_last_error());
-        else DDPM_TRY(status);
-    }
+    draw(l);
     const double left = c->steps ? (double)(c->steps - step) * c->batch : 0;
     const run_progress p = { .step = step, .steps = c->steps, .loss = r->loss, .lr = r->lr, .images_per_s = l->speed,
                              .eta_seconds = l->speed > 0 ? left / l->speed : 0, .logged = logged };
@@ -113,9 +120,9 @@ static ddpm_status housekeeping(loop *l, const step_report *r)
 static ddpm_status give_up(const loop *l)
 {
     const char *good = l->c->last_checkpoint;
-    return ddpm_fail(DDPM_ENUMERIC, "the loss or the gradients were not finite in %d steps in a row, up to step %lld; lower --lr or use "
-                     "--precision f32, and go on from the last good checkpoint%s%s", RUN_MAX_DROPPED, (long long)l->s->step,
-                     good && good[0] ? ", " : "; there is none yet", good ? good : "");
+    return ddpm_fail(DDPM_ENUMERIC, "the loss or the gradients were not finite in %d steps in a row, up to step %lld; start a new run with a "
+                     "lower --lr or --precision f32%s%s", RUN_MAX_DROPPED, (long long)l->s->step,
+                     good && good[0] ? " from the last good checkpoint: --init " : "; there is no good checkpoint yet", good ? good : "");
 }
 
 static ddpm_status one_step(loop *l)
@@ -134,6 +141,16 @@ static ddpm_status one_step(loop *l)
     return housekeeping(l, &r);
 }
 
+/* Data that cannot be read must not cost the steps since the last checkpoint. */
+static ddpm_status keep_state(loop *l, ddpm_status why)
+{
+    char sentence[1024];
+    snprintf(sentence, sizeof sentence, "%s", ddpm_last_error());
+    const bool new_steps = l->s->step > 0 && l->saved != l->s->step;
+    if (why != DDPM_ENUMERIC && new_steps && save(l, false) != DDPM_OK) log_warn("%s", ddpm_last_error());
+    return ddpm_fail(why, "%s", sentence);
+}
+
 static ddpm_status finish(loop *l, bool stopped)
 {
     if (l->saved != l->s->step) DDPM_TRY(l->h->save(l->h->ctx, l->s->step, false));
@@ -142,14 +159,15 @@ static ddpm_status finish(loop *l, bool stopped)
 
 ddpm_status run_train(run_config *c, const run_hooks *h)
 {
-    loop l = { .c = c, .h = h, .s = trainer_get_state(c->tr), .begin = now(), .saved = c->saved };
+    loop l = { .c = c, .h = h, .s = trainer_get_state(c->tr), .begin = now(), .saved = c->saved, .best = -1 };
     window_reset(&l.w, c->data);
     while (!c->steps || l.s->step < c->steps) {
-        DDPM_TRY(one_step(&l));
+        const ddpm_status status = one_step(&l);
+        if (status != DDPM_OK) return keep_state(&l, status);
         const run_request request = h->request ? h->request(h->ctx) : RUN_GO_ON;
         const bool late = c->hours > 0 && now() - l.begin >= 3600 * c->hours;
         if (request == RUN_SAVE_AND_STOP || late) return finish(&l, true);
-        if (request == RUN_SAVE) DDPM_TRY(save(&l, false));
+        if (request == RUN_SAVE && l.saved != l.s->step) DDPM_TRY(save(&l, false));
     }
     return finish(&l, false);
 }

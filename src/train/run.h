@@ -37,7 +37,7 @@ typedef struct {
     double   hours;                 /* stop after; 0: never                        */
     int64_t  log_every, save_every, draw_every, val_every;   /* draw_every 0: never */
     bool     labelled;              /* the network takes classes                   */
-    double   best_val;              /* the best so far; in and out; < 0: none      */
+    double  *best_val;              /* borrowed: the best so far, < 0: none; a checkpoint saves it */
     int64_t  saved;                 /* step of the checkpoint the run went on from; -1: a new run */
     const char *last_checkpoint;    /* named when the run gives up; may be ""      */
 } run_config;

@@ -11,7 +11,8 @@
 
 typedef struct runlog runlog;
 
-/* Means since the last entry; val < 0: none; seconds: of training so far. */
+/* Means since the last entry; val < 0: none; seconds: since this
+ * process began to train. */
 typedef struct {
     int64_t     step, samples, dropped;      /* steps and images so far            */
     step_report mean;

@@ -17,6 +17,7 @@ struct trainer {
     pool          *p;
     denoiser      *d;
     nn_weights    *w;
+    nn_backend    *b;
     trainer_state  state;
     float        **leaf;             /* [leaves] gradient slabs               */
     workspace     *work;             /* by worker                             */
@@ -85,7 +86,7 @@ ddpm_status trainer_new(const unet_config *net, const trainer_config *c, nn_back
     trainer *tr = calloc(1, sizeof *tr);
     if (!tr) return ddpm_fail(DDPM_ENOMEM, "no memory for the trainer");
     const bool learned = process_learns_variance(c->p);
-    *tr = (trainer){ .c = *c, .p = p, .pixels = net->height * net->width, .channels = net->out_channels / (learned ? 2 : 1),
+    *tr = (trainer){ .c = *c, .p = p, .b = b, .pixels = net->height * net->width, .channels = net->out_channels / (learned ? 2 : 1),
                      .out_channels = net->out_channels, .null_class = net->num_classes };
     if (tr->c.microbatch <= 0) tr->c.microbatch = c->batch;
     tr->state.n_ema = c->n_ema;
@@ -262,5 +263,5 @@ void              trainer_changed(trainer *tr)     { nn_weights_pack(tr->w, tr->
 size_t trainer_bytes(const trainer *tr)
 {
     const size_t slabs = 3 + (size_t)tr->state.n_ema + (size_t)tr->c.leaves;
-    return slabs * tr->state.params->len * sizeof(float) + denoiser_bytes(tr->d) + tr->work_bytes;
+    return slabs * tr->state.params->len * sizeof(float) + nn_weights_bytes(denoiser_graph(tr->d), tr->b, true) + denoiser_bytes(tr->d) + tr->work_bytes;
 }

@@ -1,0 +1,45 @@
+#include "api/engine.h"
+
+#include "backend/cpu/cpu.h"
+#include "backend/ref/ref.h"
+
+#include <string.h>
+
+/* Is the product of two bf16 numbers one instruction of this level? */
+static bool multiplies_bf16(const char *isa) { return !strcmp(isa, "amx") || !strcmp(isa, "avx512bf16"); }
+
+static ddpm_status open_backend(const settings_values *v, nn_backend **b)
+{
+    if (!strcmp(v->device, "ref")) return backend_ref_new(b);
+    if (!strncmp(v->device, "cuda", 4))
+        return ddpm_fail(DDPM_ENOSUP, "--device %s: this build has no CUDA support; use --device cpu", v->device);
+    if (strcmp(v->device, "cpu")) return ddpm_fail(DDPM_EINVAL, "--device %s is not one of cpu, cuda, cuda:i, ref", v->device);
+    return backend_cpu_new(v->max_isa[0] ? v->max_isa : NULL, b);
+}
+
+ddpm_status engine_new(const settings *s, engine *e)
+{
+    const settings_values *v = &s->v;
+    *e = (engine){ 0 };
+    DDPM_TRY(pool_new(v->threads ? v->threads : pool_default_threads(), &e->threads));
+    const ddpm_status status = open_backend(v, &e->backend);
+    if (status != DDPM_OK) {
+        engine_free(e);
+        return status;
+    }
+    const bool native = multiplies_bf16(e->backend->isa);
+    const bool asked = v->precision != PRECISION_AUTO || v->use_fp16;
+    const bool bf16 = v->precision == PRECISION_BF16 || (v->precision == PRECISION_AUTO && (native || v->use_fp16));
+    e->dtype = bf16 ? NN_BF16 : NN_F32;
+    e->reason = asked ? "as asked" : native ? "the processor multiplies bf16" : "the processor does not multiply bf16";
+    return DDPM_OK;
+}
+
+void engine_free(engine *e)
+{
+    nn_backend_free(e->backend);
+    pool_free(e->threads);
+    *e = (engine){ 0 };
+}
+
+const char *engine_precision(const engine *e) { return e->dtype == NN_BF16 ? "bf16" : "f32"; }

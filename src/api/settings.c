@@ -1,0 +1,380 @@
+#include "api/settings.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_PRESETS = 64 };
+
+#define AT(field) offsetof(settings_values, field)
+#define NET (GROUP_TRAIN | GROUP_SAMPLE | GROUP_PLAN | GROUP_BENCH | GROUP_MODEL)
+#define PROCESS NET
+#define TRAIN (GROUP_TRAIN | GROUP_PLAN | GROUP_RUN)
+#define LOOP (GROUP_TRAIN)
+#define DRAW (GROUP_SAMPLE)
+#define ALL (GROUP_TRAIN | GROUP_SAMPLE | GROUP_INFO | GROUP_PLAN | GROUP_BENCH | GROUP_DOCTOR)
+#define CALL (ALL | GROUP_CALL)
+#define WORK (GROUP_TRAIN | GROUP_SAMPLE | GROUP_PLAN | GROUP_BENCH | GROUP_DOCTOR)
+#define BOOL(f, d, g, h)          { #f, NULL, 0, OPT_BOOL, AT(f), d, 0, 0, NULL, g, NULL, h }
+#define INT(f, d, lo, hi, g, h)   { #f, NULL, 0, OPT_INT, AT(f), d, lo, hi, NULL, g, "N", h }
+#define I64(f, d, lo, hi, g, h)   { #f, NULL, 0, OPT_I64, AT(f), d, lo, hi, NULL, g, "N", h }
+#define REAL(f, d, lo, hi, g, h)  { #f, NULL, 0, OPT_REAL, AT(f), d, lo, hi, NULL, g, "X", h }
+#define CHOICE(f, d, c, g, h)     { #f, NULL, 0, OPT_CHOICE, AT(f), d, 0, 0, c, g, NULL, h }
+#define TEXT(f, g, m, h)          { #f, NULL, 0, OPT_STRING, AT(f), "", 0, 0, NULL, g, m, h }
+
+const option settings_options[] = {
+    /* the network */
+    { "image_size", NULL, 0, OPT_INT_LIST, AT(image_size), "", 1, 4096, NULL, NET, "N|H,W", "Image size in pixels; from the data when not given." },
+    INT(channels, "0", 0, 4, NET, "Channels of an image, 1 to 4; 0: from the data."),
+    INT(num_channels, "128", 1, 65536, NET, "Base width of the network."),
+    INT(num_res_blocks, "2", 0, 32, NET, "Residual blocks of a level."),
+    { "channel_mult", NULL, 0, OPT_REAL_LIST, AT(channel_mult), "", 0.01, 64, NULL, NET, "X,X,...", "Width of each level as a multiple of num_channels; from the image size when not given." },
+    INT(stem, "0", 0, 65536, NET, "Channels after the first convolution; 0: num_channels."),
+    { "attention_resolutions", NULL, 0, OPT_INT_LIST, AT(attention_resolutions), "16,8", 0, 4096, NULL, NET, "N,N,...", "Image heights at which there is attention." },
+    INT(num_heads, "4", 1, 1024, NET, "Attention heads."),
+    INT(num_heads_upsample, "-1", -1, 1024, NET, "Attention heads of the way up; -1: num_heads."),
+    INT(num_head_channels, "-1", -1, 65536, NET, "Channels of an attention head; -1: by num_heads."),
+    BOOL(use_scale_shift_norm, "true", NET, "The time embedding scales and shifts instead of adding."),
+    BOOL(resblock_updown, "false", NET, "Residual blocks change the resolution (guided-diffusion)."),
+    BOOL(conv_resample, "true", NET, "Convolutions change the resolution; false: average and repeat."),
+    BOOL(use_new_attention_order, "false", NET, "Split query, key, value before heads (guided-diffusion)."),
+    BOOL(class_cond, "false", NET, "Condition on the class of an image."),
+    INT(num_classes, "0", 0, 1000000, NET, "Number of classes; 0: from the data."),
+    INT(norm_groups, "32", 1, 4096, NET, "Groups of the group norms."),
+    REAL(norm_eps, "1e-5", 1e-12, 1, NET, "Epsilon of the group norms (OpenAI 1e-5, Ho 1e-6)."),
+    CHOICE(embedding, "openai", "openai|ho", NET, "Timestep embedding: [cos sin] with exponent i/half, or [sin cos] with i/(half-1)."),
+    CHOICE(down_padding, "symmetric", "symmetric|asymmetric", NET, "Padding of the down-sampling convolutions (Ho: asymmetric)."),
+    CHOICE(init_scheme, "openai", "openai|ho|torch", NET, "How new parameters are drawn."),
+    REAL(dropout, "0", 0, 0.999, NET, "Dropout in the residual blocks while training."),
+    REAL(label_dropout, "0", 0, 1, NET, "Share of labels replaced by the null class while training (for guidance)."),
+
+    /* the diffusion process */
+    BOOL(learn_sigma, "false", PROCESS, "The network also learns the variance (learned range)."),
+    INT(diffusion_steps, "1000", 2, SCHEDULE_MAX_T, PROCESS, "Timesteps T of the process."),
+    CHOICE(noise_schedule, "linear", "linear|quad|cosine|sigmoid|const|jsd|warmup10|warmup50", PROCESS, "Noise schedule."),
+    REAL(beta_start, "1e-4", 1e-12, 1, PROCESS, "First beta of the schedules that have one."),
+    REAL(beta_end, "0.02", 1e-12, 1, PROCESS, "Last beta of the schedules that have one."),
+    CHOICE(beta_scaling, "auto", "auto|openai|none", PROCESS, "Scale the betas of linear by 1000/T (openai) or not; auto: openai."),
+    CHOICE(schedule_width, "f64", "f64|f32|f32_torch", PROCESS, "Floating point of the schedule: f64 Ho and OpenAI, f32 ermongroup, f32_torch diffusers."),
+    CHOICE(posterior_floor, "borrow", "borrow|floor", PROCESS, "Posterior log variance at t=0: the next one's (OpenAI), or log 1e-20 (diffusers)."),
+    CHOICE(prediction, "eps", "eps|x0|previous|v", PROCESS, "What the network predicts."),
+    CHOICE(variance, "auto", "auto|small|large|learned|range", PROCESS, "Variance of the reverse process; auto: from learn_sigma and sigma_small."),
+    CHOICE(loss, "auto", "auto|mse|rescaled_mse|kl|rescaled_kl|mse_sum", PROCESS, "Training loss; auto: from use_kl and rescale_learned_sigmas."),
+    BOOL(predict_xstart, "false", PROCESS, "The network predicts x_0: --prediction x0."),
+    BOOL(sigma_small, "false", PROCESS, "Fixed variance beta-tilde instead of beta."),
+    BOOL(use_kl, "false", PROCESS, "Train the variational bound."),
+    BOOL(rescale_timesteps, "true", PROCESS, "The network sees timesteps scaled to 0..1000."),
+    BOOL(rescale_learned_sigmas, "true", PROCESS, "Weight of the bound in the hybrid loss is 0.001 at any T."),
+
+    /* training */
+    { "data_dir", NULL, 0, OPT_STRING, AT(data_dir), "", 0, 0, NULL, GROUP_TRAIN | GROUP_PLAN, "DATA", "Another spelling of the DATA argument." },
+    { "preset", NULL, 0, OPT_STRING, AT(preset), "", 0, 0, NULL, GROUP_TRAIN | GROUP_PLAN | GROUP_BENCH, "NAME", "A published configuration by name; `list` prints them." },
+    { "config", NULL, 0, OPT_STRING, AT(config), "", 0, 0, NULL, GROUP_TRAIN | GROUP_PLAN | GROUP_CALL, "FILE", "Read values from a JSON file such as RUN/config.json." },
+    { "batch_size", "batch", 0, OPT_INT, AT(batch_size), "0", 0, 1000000, NULL, TRAIN | GROUP_SAMPLE | GROUP_BENCH, "N", "Images of a step (global), or drawn at once; 0: 128 to train, 32 to sample." },
+    INT(microbatch, "-1", -1, 1000000, TRAIN, "Images computed at once, -1: chosen. Changes memory only, unless microbatch_reduce is sum."),
+    CHOICE(microbatch_reduce, "mean", "mean|sum", TRAIN, "sum: add up the means of micro-batches, as improved-diffusion does."),
+    INT(leaves, "4", 1, 4096, TRAIN, "Leaves K of the gradient sum; the result depends on K and never on threads."),
+    REAL(lr, "1e-4", 0, 1000, TRAIN, "Learning rate."),
+    { "lr_anneal_steps", NULL, 0, OPT_I64, AT(lr_anneal_steps), "0", 0, 1e12, NULL, TRAIN, "N", "Anneal the learning rate to zero over N steps and stop there." },
+    I64(lr_warmup, "0", 0, 1e12, TRAIN, "Raise the learning rate over the first N steps."),
+    CHOICE(lr_schedule, "auto", "auto|constant|linear|cosine", TRAIN, "How the rate is annealed; auto: linear when lr_anneal_steps is given."),
+    CHOICE(optimiser, "adamw", "adamw|adam|adam_tf", TRAIN, "Adam as improved-diffusion, as PyTorch's Adam, or as TensorFlow's."),
+    REAL(beta1, "0.9", 0, 1, TRAIN, "Adam's beta1."),
+    REAL(beta2, "0.999", 0, 1, TRAIN, "Adam's beta2."),
+    REAL(adam_eps, "1e-8", 0, 1, TRAIN, "Adam's epsilon."),
+    REAL(weight_decay, "0", 0, 1000, TRAIN, "Weight decay."),
+    REAL(grad_clip, "0", 0, 1e9, TRAIN, "Clip the global gradient norm; 0: do not."),
+    { "ema_rate", NULL, 0, OPT_REAL_LIST, AT(ema_rate), "0.9999", 0, 1, NULL, TRAIN, "X,X,...", "Rates of the averaged weights; the first one is sampled from." },
+    BOOL(ema_warmup, "true", TRAIN, "Lower the averages' rates at first: min(rate, (1+s)/(10+s))."),
+    CHOICE(schedule_sampler, "uniform", "uniform|antithetic", TRAIN, "How training timesteps are drawn."),
+    BOOL(flip, "false", TRAIN, "Mirror half of the training images."),
+    CHOICE(labels, "auto", "auto|folder|prefix|json|none", TRAIN, "Where the classes of a folder of images come from."),
+    BOOL(strict, "false", LOOP, "Stop at a bad image instead of skipping it."),
+    REAL(val, "0", 0, 1e9, LOOP | GROUP_RUN, "Images held out for a validation loss: a share below 1, or a number."),
+    INT(val_interval, "1000", 1, 1000000000, LOOP, "Steps between validation losses."),
+    { "init", NULL, 0, OPT_STRING, AT(init), "", 0, 0, NULL, LOOP, "MODEL", "Start from another model's weights." },
+    I64(steps, "0", 0, 1e12, LOOP | DRAW | GROUP_PLAN, "Training steps, or steps of the sampler; 0: no end, or the default."),
+    REAL(hours, "0", 0, 1e6, LOOP, "Stop after so many hours."),
+    INT(log_interval, "10", 1, 1000000000, LOOP, "Steps between log lines."),
+    INT(save_interval, "10000", 1, 1000000000, LOOP, "Steps between checkpoints."),
+    INT(sample_interval, "1000", 0, 1000000000, LOOP, "Steps between sample grids; 0: none."),
+    INT(keep, "3", 1, 1000000, LOOP, "Checkpoints kept beside the best one."),
+    BOOL(fresh, "false", LOOP | GROUP_CALL, "Start a new run in a new folder instead of going on with the old one."),
+    TEXT(resume_checkpoint, LOOP, "MODEL", "Another spelling of --init."),
+    BOOL(use_checkpoint, "false", LOOP, "Accepted for improved-diffusion's command lines; memory is planned anyway."),
+    BOOL(use_fp16, "false", LOOP | DRAW, "Accepted for improved-diffusion's command lines: --precision bf16."),
+    INT(prefetch, "4", 1, 64, LOOP, "Batches decoded ahead."),
+
+    /* sampling */
+    TEXT(model_path, DRAW, "MODEL", "Another spelling of the MODEL argument."),
+    { "num_samples", NULL, 'n', OPT_INT, AT(num_samples), "16", 1, 100000000, NULL, DRAW, "N", "Images to draw." },
+    CHOICE(sampler, "ddim", "ddim|ddpm", DRAW, "Sampling method."),
+    { "spacing", NULL, 0, OPT_STRING, AT(spacing), "trailing", 0, 0, NULL, DRAW, "RULE", "Which timesteps: uniform, quad, leading, linspace, trailing, logsnr, or openai:SPEC." },
+    TEXT(timestep_respacing, DRAW, "SPEC", "improved-diffusion's spelling of --spacing openai:SPEC."),
+    REAL(eta, "0", 0, 100, DRAW, "Noise of DDIM: 0 none, 1 as much as DDPM."),
+    BOOL(use_ddim, "false", DRAW, "improved-diffusion's spelling of --sampler ddim."),
+    CHOICE(clip, "auto", "auto|none|rederive|x0", DRAW, "Clipping of x_0; auto: the model's, else rederive."),
+    BOOL(clip_denoised, "true", DRAW, "improved-diffusion's spelling of --clip: false is none."),
+    { "class", NULL, 0, OPT_STRING, AT(class_label), "all", 0, 0, NULL, DRAW, "C", "Class by name or number, all (in turn), or random." },
+    CHOICE(quantize, "round", "round|truncate", DRAW, "How values become 8-bit pixels."),
+    CHOICE(weights, "ema", "ema|raw", DRAW, "Averaged or raw weights."),
+    I64(index, "-1", -1, 1e15, DRAW, "Draw only the image with this index."),
+    TEXT(seeds, DRAW, "A-B", "One image for each seed of a range."),
+    TEXT(xT, DRAW, "FILE", "Start from the latents of a .safetensors file: a tensor xT [n,channels,height,width]."),
+
+    /* every command */
+    { "output", NULL, 'o', OPT_STRING, AT(output), "", 0, 0, NULL, GROUP_TRAIN | GROUP_SAMPLE | GROUP_PLAN | GROUP_BENCH | GROUP_CALL, "PATH", "Where the result goes." },
+    { "seed", NULL, 0, OPT_I64, AT(seed), "0", 0, 9e15, NULL, GROUP_TRAIN | GROUP_SAMPLE | GROUP_RUN, "N", "Seed of all random numbers." },
+    INT(threads, "0", 0, 1024, WORK, "Threads; 0: one for each processor."),
+    { "device", NULL, 0, OPT_STRING, AT(device), "cpu", 0, 0, NULL, WORK, "cpu|cuda[:i]", "Where to compute." },
+    CHOICE(precision, "auto", "auto|f32|bf16", WORK | GROUP_RUN, "auto: bf16 where the processor multiplies it natively, else f32."),
+    { "max_isa", NULL, 0, OPT_STRING, AT(max_isa), "", 0, 0, NULL, WORK, "ISA", "Highest instruction set to use: generic, avx2, avx512, avx512bf16, amx." },
+    BOOL(ops, "false", GROUP_BENCH, "Time every operator."),
+    BOOL(json, "false", CALL, "One JSON document on standard output."),
+    { "quiet", NULL, 'q', OPT_BOOL, AT(quiet), "false", 0, 0, NULL, CALL, NULL, "Only errors." },
+    { "verbose", NULL, 'v', OPT_BOOL, AT(verbose), "false", 0, 0, NULL, CALL, NULL, "More messages." },
+    { "help", NULL, 'h', OPT_BOOL, AT(help), "false", 0, 0, NULL, CALL, NULL, "Show this help." },
+    { 0 }
+};
+
+void settings_defaults(settings *s)
+{
+    assert(options_count(settings_options) <= SETTINGS_MAX_OPTIONS);
+    options_defaults(settings_options, &s->v, s->origins);
+}
+
+ddpm_status settings_set(settings *s, const char *name, const char *text, option_origin origin)
+{
+    return options_set(settings_options, &s->v, s->origins, name, text, origin);
+}
+
+option_origin settings_origin(const settings *s, const char *name)
+{
+    const int i = options_find(settings_options, name);
+    assert(i >= 0);
+    return s->origins[i];
+}
+
+static json *value_to_json(const settings *s, int i)
+{
+    const option *o = &settings_options[i];
+    const char *at = (const char *)&s->v + o->offset;
+    char text[OPTION_TEXT_SIZE];
+    switch (o->type) {
+    case OPT_BOOL: return json_new_bool(*(const bool *)at);
+    case OPT_INT:  return json_new_int(*(const int *)at);
+    case OPT_I64:  return json_new_int(*(const int64_t *)at);
+    case OPT_REAL: return json_new_real(*(const double *)at);
+    default: break;
+    }
+    options_print(settings_options, &s->v, i, text);
+    return json_new_string(text);
+}
+
+ddpm_status settings_to_json(const settings *s, unsigned groups, json **object)
+{
+    json *o = json_new_object();
+    ddpm_status status = o ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for a configuration");
+    for (int i = 0; settings_options[i].name && status == DDPM_OK; i++)
+        if (settings_options[i].groups & groups && !(settings_options[i].groups & GROUP_CALL)) status = json_put(o, settings_options[i].name, value_to_json(s, i));
+    if (status != DDPM_OK) {
+        json_free(o);
+        o = NULL;
+    }
+    *object = o;
+    return status;
+}
+
+/* A scalar of a configuration file as the text a user would type. */
+static ddpm_status value_text(const json *v, const char *where, const char *key, char *text, size_t size)
+{
+    int64_t i;
+    double x;
+    bool b;
+    const char *t = json_as_string(v);
+    if (t) {
+        if (snprintf(text, size, "%s", t) < (int)size) return DDPM_OK;
+    } else if (json_as_bool(v, &b)) {
+        snprintf(text, size, "%s", b ? "true" : "false");
+        return DDPM_OK;
+    } else if (json_as_int(v, &i)) {
+        snprintf(text, size, "%lld", (long long)i);
+        return DDPM_OK;
+    } else if (json_as_real(v, &x)) {
+        snprintf(text, size, "%.17g", x);
+        return DDPM_OK;
+    }
+    return ddpm_fail(DDPM_EINVAL, "%s: key \"%s\" must be a number, a boolean or a text", where, key);
+}
+
+/* Lists may be arrays or comma-separated text. */
+static ddpm_status list_text(const json *v, const char *where, const char *key, char *text, size_t size)
+{
+    if (json_kind_of(v) != JSON_KIND_ARRAY) return value_text(v, where, key, text, size);
+    size_t used = 0;
+    text[0] = 0;
+    for (size_t i = 0; i < json_array_len(v); i++) {
+        char item[64];
+        DDPM_TRY(value_text(json_at(v, i), where, key, item, sizeof item));
+        const int n = snprintf(text + used, size - used, "%s%s", i ? "," : "", item);
+        if (n < 0 || (size_t)n >= size - used) return ddpm_fail(DDPM_EINVAL, "%s: key \"%s\" has too many elements", where, key);
+        used += (size_t)n;
+    }
+    return DDPM_OK;
+}
+
+ddpm_status settings_from_json(settings *s, const json *object, const char *where, option_origin origin)
+{
+    for (const char *key = json_first(object); key; key = json_next(object, key)) {
+        char text[OPTION_TEXT_SIZE];
+        const int i = options_find(settings_options, key);
+        if (i < 0) {
+            const char *near = options_nearest(settings_options, ~0u, key);
+            return ddpm_fail(DDPM_EINVAL, "%s: there is no key \"%s\"%s%s%s", where, key, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+        }
+        DDPM_TRY(list_text(json_get(object, key), where, key, text, sizeof text));
+        const ddpm_status status = settings_set(s, key, text, origin);
+        if (status != DDPM_OK) return ddpm_context(status, "%s: ", where);
+    }
+    return DDPM_OK;
+}
+
+ddpm_status settings_read_file(settings *s, const char *path, option_origin origin)
+{
+    json *j = NULL;
+    DDPM_TRY(json_read_file(path, &j));
+    const json *values = json_get(j, "values");
+    const ddpm_status status = settings_from_json(s, values ? values : j, path, origin);
+    json_free(j);
+    return status;
+}
+
+static ddpm_status find_preset(const char *name, const preset **found)
+{
+    const char *names[MAX_PRESETS + 1];
+    int n = 0;
+    for (*found = presets; (*found)->name; ++*found) {
+        if (!strcmp((*found)->name, name)) return DDPM_OK;
+        assert(n < MAX_PRESETS);
+        names[n++] = (*found)->name;
+    }
+    names[n] = NULL;
+    const char *near = options_nearest_word(names, name);
+    return ddpm_fail(DDPM_EINVAL, "there is no preset \"%.100s\"%s%s%s; `ddpm train --preset list` prints them", name, near ? "; did you mean \"" : "",
+                     near ? near : "", near ? "\"?" : "");
+}
+
+ddpm_status settings_preset(settings *s, const char *name)
+{
+    const preset *p;
+    char values[2048];
+    DDPM_TRY(find_preset(name, &p));
+    if (snprintf(values, sizeof values, "%s", p->values) >= (int)sizeof values) return ddpm_fail(DDPM_EFAIL, "preset %s is too long", name);
+    char *rest = values;
+    for (char *pair; (pair = strsep(&rest, " ")); ) {
+        char *value = strchr(pair, '=');
+        if (!value) continue;
+        *value++ = 0;
+        DDPM_TRY(settings_set(s, pair, value, ORIGIN_PRESET));
+    }
+    return settings_set(s, "preset", name, ORIGIN_PRESET);
+}
+
+/* improved-diffusion's table, guided-diffusion's for its sizes, four levels or what the size allows otherwise. */
+static void default_channel_mult(settings_values *v)
+{
+    static const struct { int size, n; double mult[7]; } table[] = {
+        { 512, 7, { 0.5, 1, 1, 2, 2, 4, 4 } }, { 256, 6, { 1, 1, 2, 2, 4, 4 } }, { 128, 5, { 1, 1, 2, 3, 4 } },
+        { 64, 4, { 1, 2, 3, 4 } }, { 32, 4, { 1, 2, 2, 2 } },
+    };
+    const int h = v->image_size.v[0], w = v->image_size.n > 1 ? v->image_size.v[1] : h;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (h == table[i].size && w == h) {
+            v->channel_mult.n = table[i].n;
+            memcpy(v->channel_mult.v, table[i].mult, sizeof table[i].mult);
+            if (table[i].mult[0] < 1 && !v->stem) v->stem = (int)(table[i].mult[0] * v->num_channels);      /* guided-diffusion's */
+            return;
+        }
+    v->channel_mult = (real_list){ 1, { 1 } };
+    for (int n = 1; n < 4 && h % (1 << n) == 0 && w % (1 << n) == 0; n++) v->channel_mult.v[v->channel_mult.n++] = 2;
+}
+
+static ddpm_status resolve_flags(settings *s)
+{
+    settings_values *v = &s->v;
+    if (v->predict_xstart) {
+        if (settings_origin(s, "prediction") != ORIGIN_DEFAULT && v->prediction != MEAN_START_X)
+            return ddpm_fail(DDPM_EINVAL, "--predict_xstart contradicts --prediction; give one of them");
+        v->prediction = MEAN_START_X;
+    }
+    if (v->variance == VARIANCE_AUTO) v->variance = v->learn_sigma ? VARIANCE_RANGE : v->sigma_small ? VARIANCE_SMALL : VARIANCE_LARGE;
+    if (v->learn_sigma && v->variance < VARIANCE_LEARNED)
+        return ddpm_fail(DDPM_EINVAL, "--learn_sigma contradicts --variance small or large; give one of them");
+    if (v->sigma_small && v->variance == VARIANCE_LARGE) return ddpm_fail(DDPM_EINVAL, "--sigma_small contradicts --variance large; give one of them");
+    const int loss = v->loss - 1;
+    if (v->use_kl && v->loss != LOSS_AUTO && loss != (int)LOSS_KL && loss != (int)LOSS_RESCALED_KL)
+        return ddpm_fail(DDPM_EINVAL, "--use_kl contradicts --loss %s; give one of them", loss_type_name((loss_type)loss));
+    v->learn_sigma = v->variance >= VARIANCE_LEARNED;
+    if (v->loss == LOSS_AUTO) v->loss = 1 + (int)(v->use_kl ? LOSS_RESCALED_KL : v->rescale_learned_sigmas ? LOSS_RESCALED_MSE : LOSS_MSE);
+    if (v->use_fp16 && v->precision == PRECISION_AUTO) v->precision = PRECISION_BF16;
+    if (v->label_dropout > 0 && !v->class_cond) return ddpm_fail(DDPM_EINVAL, "--label_dropout needs a class-conditional model: --class_cond");
+    return DDPM_OK;
+}
+
+ddpm_status settings_resolve(settings *s)
+{
+    settings_values *v = &s->v;
+    DDPM_TRY(resolve_flags(s));
+    if (!v->image_size.n) return ddpm_fail(DDPM_EINVAL, "the image size is not known; give --image_size");
+    if (v->image_size.n == 1) v->image_size = (int_list){ 2, { v->image_size.v[0], v->image_size.v[0] } };
+    if (v->image_size.n != 2) return ddpm_fail(DDPM_EINVAL, "--image_size takes one number or height,width");
+    if (!v->channels) v->channels = 3;
+    if (!v->channel_mult.n) default_channel_mult(v);
+    if (v->channel_mult.n > UNET_MAX_LEVELS) return ddpm_fail(DDPM_EINVAL, "--channel_mult has %d entries; at most %d are possible", v->channel_mult.n, UNET_MAX_LEVELS);
+    if (v->class_cond && !v->num_classes) return ddpm_fail(DDPM_EINVAL, "--class_cond needs labels; the data has none (see --labels), and --num_classes is not given");
+    const unet_config c = settings_unet(s);
+    return unet_check(&c);
+}
+
+unet_config settings_unet(const settings *s)
+{
+    const settings_values *v = &s->v;
+    unet_config c = { .height = v->image_size.v[0], .width = v->image_size.v[1], .in_channels = v->channels,
+                      .out_channels = v->channels * (v->variance >= VARIANCE_LEARNED ? 2 : 1), .model_channels = v->num_channels,
+                      .stem = v->stem ? v->stem : v->num_channels, .levels = v->channel_mult.n, .num_res_blocks = v->num_res_blocks,
+                      .num_heads = v->num_heads, .num_heads_upsample = v->num_heads_upsample > 0 ? v->num_heads_upsample : 0,
+                      .num_head_channels = v->num_head_channels > 0 ? v->num_head_channels : 0,
+                      .new_attention_order = v->use_new_attention_order, .num_classes = v->class_cond ? v->num_classes : 0,
+                      .null_class = v->class_cond && v->label_dropout > 0, .scale_shift_norm = v->use_scale_shift_norm,
+                      .resblock_updown = v->resblock_updown, .conv_resample = v->conv_resample,
+                      .asymmetric_down = v->down_padding == DOWN_ASYMMETRIC, .groups = v->norm_groups, .eps = v->norm_eps,
+                      .cos_first = v->embedding == EMBEDDING_OPENAI, .freq_shift = v->embedding == EMBEDDING_HO,
+                      .dropout = v->dropout, .init = (unet_init)v->init_scheme };
+    for (int level = 0; level < c.levels; level++) {
+        c.channels[level] = (int)lround(v->channel_mult.v[level] * v->num_channels);
+        for (int k = 0; k < v->attention_resolutions.n; k++)
+            if (v->attention_resolutions.v[k] > 0 && c.height / v->attention_resolutions.v[k] == 1 << level) c.attention[level] = true;
+    }
+    return c;
+}
+
+schedule_config settings_schedule(const settings *s)
+{
+    const settings_values *v = &s->v;
+    return (schedule_config){ .kind = (schedule_kind)v->noise_schedule, .T = v->diffusion_steps, .beta_start = v->beta_start, .beta_end = v->beta_end,
+                              .scaled = v->beta_scaling != SCALING_NONE, .width = (schedule_width)v->schedule_width,
+                              .logvar = v->posterior_floor ? LOGVAR_FLOOR : LOGVAR_BORROW };
+}
+
+mean_type settings_mean(const settings *s)     { return (mean_type)s->v.prediction; }
+var_type  settings_variance(const settings *s) { return (var_type)(s->v.variance - VARIANCE_SMALL); }
+loss_type settings_loss(const settings *s)     { return (loss_type)(s->v.loss - 1); }
+
+adam_config settings_adam(const settings *s)
+{
+    const settings_values *v = &s->v;
+    return (adam_config){ .kind = (adam_kind)v->optimiser, .lr = v->lr, .beta1 = v->beta1, .beta2 = v->beta2, .eps = v->adam_eps,
+                          .weight_decay = v->weight_decay };
+}

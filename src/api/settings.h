@@ -1,0 +1,117 @@
+/* settings.h - every value a user can set, in one struct and one table.
+ *
+ * The command line, the environment, --config, presets, RUN/config.json and the
+ * description inside a checkpoint all read and write this struct through the
+ * option table, so a value has one name, one type and one place. */
+#ifndef DDPM_API_SETTINGS_H
+#define DDPM_API_SETTINGS_H
+
+#include "base/options.h"
+#include "diffusion/loss.h"
+#include "diffusion/schedule.h"
+#include "io/json.h"
+#include "model/unet.h"
+#include "nn/optim.h"
+
+/* Bits of option.groups: commands, and what a value describes. */
+enum {
+    GROUP_TRAIN = 1, GROUP_SAMPLE = 2, GROUP_INFO = 4, GROUP_PLAN = 8, GROUP_BENCH = 16, GROUP_DOCTOR = 32,
+    GROUP_MODEL = 1 << 16,       /* part of a model's description: goes into every checkpoint */
+    GROUP_RUN = 1 << 17,         /* part of a run: a change of it is a different run          */
+    GROUP_CALL = 1 << 18         /* of one call of the program: no description keeps it       */
+};
+
+typedef struct {
+    /* the network */
+    int_list image_size, attention_resolutions;
+    int channels, num_channels, num_res_blocks, stem, num_heads, num_heads_upsample, num_head_channels;
+    real_list channel_mult;
+    bool use_scale_shift_norm, resblock_updown, conv_resample, use_new_attention_order, class_cond;
+    int num_classes, norm_groups, embedding, down_padding, init_scheme;
+    double norm_eps, dropout, label_dropout;
+    bool learn_sigma;
+
+    /* the diffusion process */
+    int diffusion_steps, noise_schedule, beta_scaling, schedule_width, posterior_floor, prediction, variance, loss;
+    double beta_start, beta_end;
+    bool predict_xstart, sigma_small, use_kl, rescale_timesteps, rescale_learned_sigmas;
+    char timestep_respacing[OPTION_STRING_SIZE];
+
+    /* training */
+    char data_dir[OPTION_STRING_SIZE], init[OPTION_STRING_SIZE], preset[OPTION_STRING_SIZE], config[OPTION_STRING_SIZE];
+    int batch_size, microbatch, microbatch_reduce, leaves, optimiser, lr_schedule, schedule_sampler, labels;
+    double lr, beta1, beta2, adam_eps, weight_decay, grad_clip, hours, val;
+    real_list ema_rate;
+    bool ema_warmup, flip, strict, fresh, use_checkpoint, use_fp16;
+    int64_t lr_anneal_steps, lr_warmup, steps;
+    int log_interval, save_interval, sample_interval, val_interval, keep, prefetch;
+    char resume_checkpoint[OPTION_STRING_SIZE];
+
+    /* sampling */
+    char model_path[OPTION_STRING_SIZE], class_label[OPTION_STRING_SIZE], seeds[OPTION_STRING_SIZE], spacing[OPTION_STRING_SIZE],
+         xT[OPTION_STRING_SIZE];
+    int num_samples, sampler, clip, quantize, weights;
+    int64_t index;
+    double eta;
+    bool use_ddim, clip_denoised;
+
+    /* every command */
+    char output[OPTION_STRING_SIZE], device[OPTION_STRING_SIZE], max_isa[OPTION_STRING_SIZE];
+    int64_t seed;
+    int threads, precision;
+    bool json, quiet, verbose, help, ops;
+} settings_values;
+
+enum { SETTINGS_MAX_OPTIONS = 160 };
+
+typedef struct {
+    settings_values v;
+    option_origin   origins[SETTINGS_MAX_OPTIONS];
+} settings;
+
+extern const option settings_options[];         /* ends with a NULL name */
+
+/* Places in the choices of the table. */
+enum { EMBEDDING_OPENAI, EMBEDDING_HO };
+enum { DOWN_SYMMETRIC, DOWN_ASYMMETRIC };
+enum { PRECISION_AUTO, PRECISION_F32, PRECISION_BF16 };
+enum { SCALING_AUTO, SCALING_OPENAI, SCALING_NONE };
+enum { VARIANCE_AUTO, VARIANCE_SMALL, VARIANCE_LARGE, VARIANCE_LEARNED, VARIANCE_RANGE };
+enum { LOSS_AUTO };            /* the others: loss_type + 1 */
+enum { REDUCE_MEAN, REDUCE_SUM };
+enum { LR_AUTO, LR_CONSTANT, LR_LINEAR, LR_COSINE };
+enum { WEIGHTS_EMA, WEIGHTS_RAW };
+enum { SAMPLER_DDIM, SAMPLER_DDPM };
+enum { QUANTIZE_ROUND, QUANTIZE_TRUNCATE };
+enum { SAMPLE_CLIP_AUTO, SAMPLE_CLIP_NONE, SAMPLE_CLIP_REDERIVE, SAMPLE_CLIP_X0 };
+
+void        settings_defaults(settings *s);
+ddpm_status settings_set(settings *s, const char *name, const char *text, option_origin origin);
+option_origin settings_origin(const settings *s, const char *name);
+
+/* Apply a preset by name; unknown: EINVAL with the nearest name. */
+ddpm_status settings_preset(settings *s, const char *name);
+typedef struct { const char *name, *summary, *values; } preset;   /* values: "key=value key=value" */
+extern const preset presets[];                  /* ends with a NULL name */
+
+/* Keys of the options in `groups`, GROUP_CALL's left out, to and from a JSON object { key: value }. An unknown key or a value
+ * of the wrong type is EINVAL; `where` names the file in sentences. */
+ddpm_status settings_to_json(const settings *s, unsigned groups, json **object);
+ddpm_status settings_from_json(settings *s, const json *object, const char *where, option_origin origin);
+
+/* RUN/config.json or --config: { "values": {...} } or a bare object of keys. */
+ddpm_status settings_read_file(settings *s, const char *path, option_origin origin);
+
+/* Resolve what depends on other values: flags of improved-diffusion into ours (predict_xstart -> prediction,
+ * learn_sigma and sigma_small -> variance), defaults by image size (channel_mult). Contradictions: EINVAL. */
+ddpm_status settings_resolve(settings *s);
+
+/* The parts of a resolved setting. */
+unet_config     settings_unet(const settings *s);
+schedule_config settings_schedule(const settings *s);
+mean_type       settings_mean(const settings *s);
+var_type        settings_variance(const settings *s);
+loss_type       settings_loss(const settings *s);
+adam_config     settings_adam(const settings *s);
+
+#endif

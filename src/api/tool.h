@@ -1,0 +1,43 @@
+/* tool.h - what the program's commands are made of.
+ *
+ * Not installed and not stable: the commands of cli/ need more than a public
+ * interface should promise. Each function does the whole work of a command from
+ * resolved words to files, talks only through `events`, and never prints. */
+#ifndef DDPM_API_TOOL_H
+#define DDPM_API_TOOL_H
+
+#include "api/settings.h"
+#include "train/run.h"
+
+/* Progress of anything that takes time. unit: "steps" or "images". extra: loss and so on, may be "". */
+typedef struct { const char *what, *unit; int64_t done, total; double per_second, eta_seconds; const char *extra; bool line; } tool_progress;
+
+typedef struct {
+    void *ctx;
+    void (*message)(void *ctx, const char *text);                  /* a line for the user      */
+    void (*progress)(void *ctx, const tool_progress *p);
+    run_request (*request)(void *ctx);                             /* signals; NULL: none      */
+} tool_events;
+
+void tool_message(const tool_events *ev, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* `ddpm train DATA -o RUN`. command: the command line, for config.json. *summary (may be NULL) receives
+ * a JSON object for --json. */
+ddpm_status tool_train(settings *s, const char *data, const char *command, const tool_events *ev, json **summary);
+
+/* `ddpm sample MODEL -o OUT`. */
+ddpm_status tool_sample(settings *s, const char *model, const tool_events *ev, json **summary);
+
+/* `ddpm info X`: a model, run, data set, sample file or configuration; text for people in *text (malloc'ed). */
+ddpm_status tool_info(settings *s, const char *path, char **text, json **summary);
+
+/* `ddpm plan train DATA ...` or `plan sample MODEL ...`: memory, disk and time before anything runs. */
+ddpm_status tool_plan(settings *s, const char *command, const char *subject, char **text, json **summary);
+
+/* `ddpm bench`: a training step and a forward pass of a preset, next to this machine's ceilings. */
+ddpm_status tool_bench(settings *s, const tool_events *ev, char **text, json **summary);
+
+/* `ddpm doctor`: what the machine offers, which kernels run, a self-test. */
+ddpm_status tool_doctor(settings *s, const tool_events *ev, char **text, json **summary);
+
+#endif

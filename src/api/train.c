@@ -1,0 +1,321 @@
+#include "api/train_session.h"
+
+#include "base/log.h"
+#include "io/file.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEFAULT_BATCH = 128, CACHE_BYTES = 1 << 30, VAL_SEED = 0x76616c, MAX_DECODERS = 64 };
+
+/* --- what the run is --------------------------------------------------------- */
+
+/* Keys that a resumed run must not change, with both values. */
+static ddpm_status compare_settings(const settings *old, const settings *new_, const char *run)
+{
+    char names[400] = "";
+    for (int i = 0; settings_options[i].name; i++) {
+        char a[OPTION_TEXT_SIZE], b[OPTION_TEXT_SIZE];
+        const bool memory_only = !strcmp(settings_options[i].name, "microbatch") && new_->v.microbatch_reduce == REDUCE_MEAN;
+        if (!(settings_options[i].groups & (GROUP_MODEL | GROUP_RUN)) || memory_only) continue;
+        options_print(settings_options, &old->v, i, a);
+        options_print(settings_options, &new_->v, i, b);
+        const size_t used = strlen(names);
+        if (strcmp(a, b)) snprintf(names + used, sizeof names - used, "%s%s (%.40s there, %.40s asked)", used ? ", " : "", settings_options[i].name, a, b);
+    }
+    if (!names[0]) return DDPM_OK;
+    return ddpm_fail(DDPM_EINVAL, "%s holds a run with other settings: %s; give the same ones to go on, or use another -o", run, names);
+}
+
+/* An existing run's own values fill in what the command does not say. */
+static ddpm_status adopt_run(train_session *t)
+{
+    char path[MODEL_PATH_SIZE];
+    snprintf(path, sizeof path, "%s/config.json", t->run);
+    t->resuming = file_exists(path);
+    if (!t->resuming) return DDPM_OK;
+    settings_defaults(&t->stored);
+    DDPM_TRY(settings_read_file(&t->stored, path, ORIGIN_CONFIG));
+    if (t->s->v.preset[0] && strcmp(t->s->v.preset, t->stored.v.preset))
+        return ddpm_fail(DDPM_EINVAL, "%s holds a run of preset \"%s\", not \"%s\"; use another -o", t->run, t->stored.v.preset, t->s->v.preset);
+    for (int i = 0; settings_options[i].name; i++)      /* what --config said now must not give way silently */
+        if (t->s->origins[i] == ORIGIN_CONFIG) t->s->origins[i] = ORIGIN_ENVIRONMENT;
+    return settings_read_file(t->s, path, ORIGIN_CONFIG);
+}
+
+static ddpm_status open_data(train_session *t, const char *data)
+{
+    settings_values *v = &t->s->v;
+    const dataset_options o = { .size_h = v->image_size.n ? v->image_size.v[0] : 0, .size_w = v->image_size.n ? v->image_size.v[v->image_size.n - 1] : 0,
+                                .channels = v->channels, .labels = (dataset_labels)v->labels, .strict = v->strict };
+    DDPM_TRY(dataset_open(data, &o, &t->data));
+    if (!v->image_size.n) v->image_size = (int_list){ 2, { dataset_height(t->data), dataset_width(t->data) } };
+    if (!v->channels) v->channels = dataset_channels(t->data);
+    const int classes = dataset_n_classes(t->data);
+    if (v->class_cond && !classes) return ddpm_fail(DDPM_EINVAL, "--class_cond needs labels, and %s has none; see --labels", data);
+    if (v->class_cond && v->num_classes && classes > v->num_classes)
+        return ddpm_fail(DDPM_EINVAL, "%s has %d classes, the network %d; raise --num_classes", data, classes, v->num_classes);
+    if (v->class_cond && !v->num_classes) v->num_classes = classes;
+    t->class_names = calloc((size_t)(classes ? classes : 1), sizeof *t->class_names);
+    if (!t->class_names) return ddpm_fail(DDPM_ENOMEM, "no memory for the class names");
+    for (int i = 0; v->class_cond && i < classes; i++) t->class_names[i] = (char *)dataset_class_name(t->data, i);
+    t->n_class_names = v->class_cond ? classes : 0;
+    return DDPM_OK;
+}
+
+/* lr_anneal_steps is improved-diffusion's only stop, and here one when --steps is not given. */
+static ddpm_status resolve(train_session *t)
+{
+    settings_values *v = &t->s->v;
+    if (!v->batch_size) v->batch_size = DEFAULT_BATCH;
+    if (v->lr_schedule == LR_AUTO) v->lr_schedule = v->lr_anneal_steps > 0 ? LR_LINEAR : LR_CONSTANT;
+    if (v->lr_schedule != LR_CONSTANT && v->lr_anneal_steps <= 0)
+        return ddpm_fail(DDPM_EINVAL, "--lr_schedule needs --lr_anneal_steps, the number of steps to anneal over");
+    if (v->leaves > v->batch_size) v->leaves = v->batch_size;
+    if (v->ema_rate.n < 1 || v->ema_rate.n > OPTIM_MAX_EMA) return ddpm_fail(DDPM_EINVAL, "--ema_rate takes 1 to %d rates", OPTIM_MAX_EMA);
+    if (settings_origin(t->s, "steps") > ORIGIN_CONFIG && v->steps < 1) return ddpm_fail(DDPM_EINVAL, "--steps %lld; it must be positive", (long long)v->steps);
+    DDPM_TRY(settings_resolve(t->s));
+    if (t->resuming) return compare_settings(&t->stored, t->s, t->run);
+    const unet_config net = settings_unet(t->s);
+    return unet_check_trainable(&net);
+}
+
+ddpm_status train_write_config(const train_session *t, const char *command)
+{
+    char path[MODEL_PATH_SIZE], text[512];
+    json *values = NULL, *o = json_new_object(), *origins = json_new_object();
+    dataset_describe(t->data, text, sizeof text);
+    ddpm_status s = settings_to_json(t->s, GROUP_TRAIN, &values);
+    json_put_string(o, "format", "ddpm-run-1");
+    json_put_string(o, "version", DDPM_VERSION);
+    json_put_string(o, "command", command);
+    json_put_string(o, "data", text);
+    json_put(o, "values", values);
+    for (int i = 0; settings_options[i].name; i++)
+        if (json_get(values, settings_options[i].name)) json_put_string(origins, settings_options[i].name, options_origin_name(t->s->origins[i]));
+    json_put(o, "origins", origins);
+    snprintf(path, sizeof path, "%s/config.json", t->run);
+    if (s == DDPM_OK) s = json_write_file(path, o);
+    json_free(o);
+    return s;
+}
+
+/* --- the parts of the run ------------------------------------------------------ */
+
+static trainer_config trainer_settings(const train_session *t)
+{
+    const settings_values *v = &t->s->v;
+    trainer_config c = { .p = &t->p, .loss = settings_loss(t->s), .timesteps = (timestep_choice)v->schedule_sampler, .adam = settings_adam(t->s),
+                         .schedule = (rate_schedule)(v->lr_schedule - LR_CONSTANT), .anneal_steps = v->lr_anneal_steps, .warmup_steps = v->lr_warmup,
+                         .clip = v->grad_clip, .n_ema = v->ema_rate.n, .ema_warmup = v->ema_warmup, .batch = v->batch_size, .leaves = v->leaves,
+                         .chunk = train_chunk(t->s), .microbatch = v->microbatch, .microbatch_sum = v->microbatch_reduce == REDUCE_SUM,
+                         .label_dropout = v->label_dropout, .seed = (uint64_t)v->seed };
+    for (int k = 0; k < v->ema_rate.n; k++) c.ema_rate[k] = v->ema_rate.v[k];
+    return c;
+}
+
+int train_chunk(const settings *s)
+{
+    const settings_values *v = &s->v;
+    const int leaf = (v->batch_size + v->leaves - 1) / v->leaves, near = sampling_chunk(v->image_size.v[0], v->image_size.v[1]);
+    const int most = v->microbatch > 0 && v->microbatch < near ? v->microbatch : near;
+    return leaf < most ? leaf : most;
+}
+
+/* Training uses the process's loss type only where the process learns a variance. */
+static ddpm_status build_trainer(train_session *t)
+{
+    const unet_config net = settings_unet(t->s);
+    DDPM_TRY(sampling_process(t->s, &t->full, &t->p));
+    const trainer_config c = trainer_settings(t);
+    return trainer_new(&net, &c, t->e.backend, t->e.threads, t->e.dtype, &t->tr);
+}
+
+/* The held-out images are the last ones of a fixed permutation. */
+static ddpm_status split_data(train_session *t)
+{
+    const int64_t all = dataset_count(t->data);
+    const double v = t->s->v.val;
+    t->n_val = v <= 0 ? 0 : v < 1 ? (int64_t)(v * (double)all + 0.5) : (int64_t)v;
+    if (v > 0 && !t->n_val) t->n_val = 1;
+    if (!t->n_val) return DDPM_OK;
+    if (t->n_val >= all) return ddpm_fail(DDPM_EINVAL, "--val %g leaves nothing to train on: there are %lld images", v, (long long)all);
+    t->order = malloc((size_t)all * sizeof *t->order);
+    if (!t->order) return ddpm_fail(DDPM_ENOMEM, "no memory for the order of %lld images", (long long)all);
+    for (int64_t i = 0; i < all; i++) t->order[i] = loader_order(VAL_SEED, 0, i, all);
+    return DDPM_OK;
+}
+
+static ddpm_status build_loaders(train_session *t)
+{
+    const settings_values *v = &t->s->v;
+    const int64_t rest = dataset_count(t->data) - t->n_val;
+    loader_options o = loader_defaults();
+    o.batch = v->batch_size;
+    o.seed = (uint64_t)v->seed;
+    o.flip = v->flip;
+    o.threads = pool_threads(t->e.threads) < MAX_DECODERS ? pool_threads(t->e.threads) : MAX_DECODERS;
+    o.prefetch = v->prefetch;
+    o.strict = v->strict;
+    o.max_cache_bytes = CACHE_BYTES;
+    o.subset = t->order;
+    o.subset_count = t->order ? rest : 0;
+    DDPM_TRY(loader_new(t->data, &o, &t->loader));
+    if (!t->n_val) return DDPM_OK;
+    o.subset = t->order + rest;
+    o.subset_count = t->n_val;
+    o.batch = (int)(t->n_val < v->batch_size ? t->n_val : v->batch_size);
+    o.flip = false;
+    o.threads = 1;
+    o.prefetch = 1;
+    t->val_batch = o.batch;
+    return loader_new(t->data, &o, &t->val_loader);
+}
+
+/* --- starting point -------------------------------------------------------------- */
+
+static ddpm_status start_from_model(train_session *t, const char *model)
+{
+    model_file *m = NULL;
+    trainer_state *state = trainer_get_state(t->tr);
+    DDPM_TRY(model_open(model, WEIGHTS_EMA, &m));
+    const ddpm_status s = model_load(m, state->params, state->value);
+    model_close(m);
+    if (s != DDPM_OK) return ddpm_context(s, "--init %s does not fit this network: ", model);
+    for (int k = 0; k < state->n_ema; k++) memcpy(state->ema[k], state->value, state->params->len * sizeof(float));
+    trainer_changed(t->tr);
+    return DDPM_OK;
+}
+
+static ddpm_status start(train_session *t)
+{
+    const char *init = t->s->v.init[0] ? t->s->v.init : t->s->v.resume_checkpoint;
+    DDPM_TRY(checkpoint_newest(t->run, t->last));
+    t->best_val = -1;
+    if (t->last[0]) {
+        DDPM_TRY(checkpoint_read_state(t->last, t->s, trainer_get_state(t->tr), &t->best_val));
+        trainer_changed(t->tr);
+        tool_message(t->ev, "going on from %s", t->last);
+    } else if (init[0]) {
+        DDPM_TRY(start_from_model(t, init));
+    }
+    return runlog_open(t->run, trainer_get_state(t->tr)->step, &t->log);
+}
+
+/* --- the command ------------------------------------------------------------------ */
+
+static ddpm_status choose_folder(train_session *t)
+{
+    const char *out = t->s->v.output;
+    if (!out[0]) return ddpm_fail(DDPM_EINVAL, "no run folder; give -o RUN");
+    if (snprintf(t->run, sizeof t->run, "%s", out) >= RUN_PATH_SIZE) return ddpm_fail(DDPM_EINVAL, "-o: the path is too long");
+    if (file_exists(out) && !file_is_dir(out)) return ddpm_fail(DDPM_EINVAL, "-o %s is a file; a run needs a folder", out);
+    char config[MODEL_PATH_SIZE];
+    snprintf(config, sizeof config, "%s/config.json", t->run);
+    if (t->s->v.fresh && file_exists(config)) return ddpm_fail(DDPM_EINVAL, "--fresh: %s already holds a run; use another -o", out);
+    DDPM_TRY(dir_make(t->run));
+    return run_lock_take(t->run, &t->lock);
+}
+
+/* The bits of a run that goes on are those of the uninterrupted one only with the same images. */
+static void warn_other_data(const train_session *t)
+{
+    char path[MODEL_PATH_SIZE], text[512];
+    json *config = NULL;
+    snprintf(path, sizeof path, "%s/config.json", t->run);
+    if (json_read_file(path, &config) != DDPM_OK) return;
+    dataset_describe(t->data, text, sizeof text);
+    const char *then = json_as_string(json_get(config, "data"));
+    if (then && strcmp(then, text)) log_warn("the data is not what this run began with: \"%s\" then, \"%s\" now", then, text);
+    json_free(config);
+}
+
+static ddpm_status tell(const train_session *t, const char *data)
+{
+    char text[512];
+    dataset_describe(t->data, text, sizeof text);
+    tool_message(t->ev, "data %s: %s", data, text);
+    for (int i = 0; i < t->n_class_names && i < 20; i++) tool_message(t->ev, "  class %d: %s", i, t->class_names[i]);
+    tool_message(t->ev, "network of %zu parameters, T = %d, loss %s; on %s with %s kernels, %d threads, %s (%s)",
+                 nn_params_total(trainer_get_state(t->tr)->params), t->p.s->T, loss_type_name(settings_loss(t->s)), t->e.backend->name,
+                 t->e.backend->isa, pool_threads(t->e.threads), engine_precision(&t->e), t->e.reason);
+    tool_message(t->ev, "memory of the training step: %.0f MB", (double)trainer_bytes(t->tr) / 1e6);
+    return DDPM_OK;
+}
+
+static ddpm_status prepare(train_session *t, const char *data, const char *command)
+{
+    DDPM_TRY(choose_folder(t));
+    DDPM_TRY(adopt_run(t));
+    DDPM_TRY(open_data(t, data));
+    DDPM_TRY(resolve(t));
+    DDPM_TRY(engine_new(t->s, &t->e));
+    DDPM_TRY(build_trainer(t));
+    DDPM_TRY(split_data(t));
+    DDPM_TRY(build_loaders(t));
+    DDPM_TRY(start(t));
+    DDPM_TRY(train_hooks_new(t));
+    if (t->resuming) warn_other_data(t);
+    else DDPM_TRY(train_write_config(t, command));
+    return tell(t, data);
+}
+
+static ddpm_status run(train_session *t)
+{
+    const settings_values *v = &t->s->v;
+    run_config c = { .tr = t->tr, .data = t->loader, .log = t->log, .batch = v->batch_size, .steps = v->steps ? v->steps : v->lr_anneal_steps,
+                     .hours = v->hours, .log_every = v->log_interval, .save_every = v->save_interval, .draw_every = v->sample_interval,
+                     .val_every = v->val_interval, .labelled = v->class_cond, .best_val = &t->best_val,
+                     .saved = t->last[0] ? trainer_get_state(t->tr)->step : -1, .last_checkpoint = t->last };
+    const int64_t done = trainer_get_state(t->tr)->step;
+    if (c.steps && done >= c.steps) tool_message(t->ev, "step %lld of %lld is done; a larger --steps goes on", (long long)done, (long long)c.steps);
+    return run_train(&c, &t->hooks);
+}
+
+static ddpm_status summarise(const train_session *t, json **summary)
+{
+    const trainer_state *state = trainer_get_state(t->tr);
+    if (!summary) return DDPM_OK;
+    json *o = json_new_object();
+    json_put_string(o, "schema", "ddpm-train-1");
+    json_put_string(o, "run", t->run);
+    json_put_string(o, "checkpoint", t->last);
+    json_put_int(o, "step", state->step);
+    json_put_int(o, "dropped", state->dropped);
+    json_put_int(o, "bad_images", loader_bad(t->loader));
+    *summary = o;
+    return json_put_int(o, "parameters", (int64_t)nn_params_total(state->params));
+}
+
+static void close_session(train_session *t)
+{
+    train_hooks_free(t);
+    runlog_close(t->log);
+    loader_free(t->loader);
+    loader_free(t->val_loader);
+    trainer_free(t->tr);
+    schedule_free(&t->full);
+    engine_free(&t->e);
+    dataset_close(t->data);
+    run_lock_free(t->lock);
+    free(t->class_names);
+    free(t->order);
+}
+
+ddpm_status tool_train(settings *s, const char *data, const char *command, const tool_events *ev, json **summary)
+{
+    train_session *t = calloc(1, sizeof *t);
+    if (!t) return ddpm_fail(DDPM_ENOMEM, "no memory for a run");
+    t->s = s;
+    t->ev = ev;
+    ddpm_status status = prepare(t, data, command);
+    if (status == DDPM_OK) status = run(t);
+    if (status == DDPM_OK || status == DDPM_ESTOPPED) {
+        const ddpm_status told = summarise(t, summary);
+        if (status == DDPM_OK) status = told;
+    }
+    close_session(t);
+    free(t);
+    return status;
+}

@@ -1,0 +1,175 @@
+#include "api/train_session.h"
+
+#include "base/log.h"
+#include "base/rng.h"
+#include "io/image.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { GRID_ROWS = 2, GRID_PLAIN = 16 };
+
+/* --- checkpoints ------------------------------------------------------------------ */
+
+static ddpm_status save(void *ctx, int64_t step, bool best)
+{
+    train_session *t = ctx;
+    const trainer_state *state = trainer_get_state(t->tr);
+    char path[MODEL_PATH_SIZE], weights[64];
+    checkpoint_path(t->run, step, best, path);
+    snprintf(weights, sizeof weights, "ema %g", t->s->v.ema_rate.v[0]);
+    const checkpoint_source src = { .s = t->s, .class_names = t->class_names, .n_class_names = t->n_class_names, .provenance = t->provenance,
+                                    .weights = weights, .step = step, .layout = state->params, .values = state->ema[0], .state = state,
+                                    .best_val = t->best_val };
+    DDPM_TRY(checkpoint_write(path, &src));
+    if (best) return DDPM_OK;
+    snprintf(t->last, sizeof t->last, "%s", path);
+    tool_message(t->ev, "saved %s", path);
+    if (checkpoint_prune(t->run, t->s->v.keep) != DDPM_OK) log_warn("%s", ddpm_last_error());
+    return DDPM_OK;
+}
+
+/* --- grids -------------------------------------------------------------------------- */
+
+static ddpm_status write_grid(const train_session *t, const float *x, int n, int columns, int64_t step)
+{
+    const nn_shape s = denoiser_unet(t->net)->x->shape;
+    const size_t len = (size_t)n * nn_image_len(s);
+    char path[MODEL_PATH_SIZE], step_text[32];
+    uint8_t *pixels = malloc(len);
+    if (!pixels) return ddpm_fail(DDPM_ENOMEM, "no memory for a grid of samples");
+    image im = { .c = s.c };
+    draw_quantize(x, len, false, pixels);
+    ddpm_status status = draw_grid(pixels, n, s.h, s.w, s.c, columns, &im.data, &im.w, &im.h);
+    free(pixels);
+    snprintf(path, sizeof path, "%s/samples", t->run);
+    if (status == DDPM_OK) status = dir_make(path);
+    snprintf(path, sizeof path, "%s/samples/step-%08lld.png", t->run, (long long)step);
+    snprintf(step_text, sizeof step_text, "%lld", (long long)step);
+    const png_pair text[] = { { "Software", "ddpm " DDPM_VERSION }, { "step", step_text } };
+    if (status == DDPM_OK) status = png_write(path, &im, text, 2);
+    free(im.data);
+    return status;
+}
+
+static ddpm_status draw(void *ctx, int64_t step)
+{
+    train_session *t = ctx;
+    const settings_values *v = &t->s->v;
+    const int classes = v->class_cond ? v->num_classes : 0, columns = classes && classes <= 20 ? classes : 8;
+    const int n = classes && classes <= 20 ? GRID_ROWS * classes : GRID_PLAIN;
+    const size_t len = (size_t)n * nn_image_len(denoiser_unet(t->net)->x->shape);
+    uint64_t *address = calloc(2 * (size_t)n, sizeof *address);
+    int *y = calloc((size_t)n, sizeof *y);
+    float *x = malloc(len * sizeof *x);
+    ddpm_status status = address && y && x ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for a grid of samples");
+    for (int i = 0; i < n && status == DDPM_OK; i++) {
+        address[i] = (uint64_t)v->seed;
+        address[n + i] = (uint64_t)i;           /* the same noise in every grid: one sees the same images improve */
+        y[i] = classes ? i % classes : 0;
+    }
+    nn_weights_pack(t->averaged, t->e.threads);
+    const drawing d = { .net = t->net, .weights = t->averaged, .p = &t->how.p, .method = t->how.method, .eta = t->how.eta };
+    const draw_batch b = { .n = n, .seed = address, .index = address + n, .y = classes ? y : NULL, .x = x };
+    if (status == DDPM_OK) status = draw_images(&d, &b);
+    if (status == DDPM_OK) status = write_grid(t, x, n, columns, step);
+    free(address);
+    free(y);
+    free(x);
+    return status;
+}
+
+/* --- held-out loss --------------------------------------------------------------------- */
+
+typedef struct { float *xt, *noise, *out, *t; } val_buffers;
+
+/* Sum of the losses of the first n images of a batch, with noise and t that are the same every time. */
+static ddpm_status val_batch(train_session *t, const loader_batch *b, int n, int64_t first, val_buffers *w, double *sum)
+{
+    const nn_shape in = denoiser_unet(t->net)->x->shape;
+    const size_t len = nn_image_len(in), wide = nn_image_len(denoiser_unet(t->net)->out->shape);
+    int *row = malloc((size_t)n * sizeof *row);
+    if (!row) return ddpm_fail(DDPM_ENOMEM, "no memory for the validation");
+    for (int i = 0; i < n; i++) {
+        const rng_address a = { 0, RNG_VAL, 0, (uint64_t)(first + i) };
+        row[i] = (int)rng_below(a, 0, (uint64_t)t->p.s->T);
+        w->t[i] = process_model_t(&t->p, row[i]);
+        rng_normals((rng_address){ 0, RNG_VAL, 1, (uint64_t)(first + i) }, 0, len, w->noise + (size_t)i * len);
+        q_sample(t->p.s, row[i], len, b->x + (size_t)i * len, w->noise + (size_t)i * len, w->xt + (size_t)i * len);
+    }
+    const ddpm_status s = denoiser_run(t->net, t->averaged, n, w->t, t->s->v.class_cond ? b->label : NULL, w->xt, w->out);
+    for (int i = 0; i < n && s == DDPM_OK; i++) {
+        const size_t at = (size_t)i;
+        const loss_input li = { .p = &t->p, .type = settings_loss(t->s), .i = row[i], .dims = { in.h * in.w, in.c }, .x0 = b->x + at * len,
+                                .xt = w->xt + at * len, .noise = w->noise + at * len, .out = w->out + at * wide };
+        loss_terms terms;
+        loss_eval(&li, &terms, NULL);
+        *sum += terms.loss;
+    }
+    free(row);
+    return s;
+}
+
+static ddpm_status validate(void *ctx, double *loss)
+{
+    train_session *t = ctx;
+    const size_t n = (size_t)t->val_batch, len = nn_image_len(denoiser_unet(t->net)->x->shape), wide = nn_image_len(denoiser_unet(t->net)->out->shape);
+    val_buffers w = { malloc(n * len * 4), malloc(n * len * 4), malloc(n * wide * 4), malloc(n * 4) };
+    ddpm_status s = w.xt && w.noise && w.out && w.t ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for the validation");
+    double sum = 0;
+    nn_weights_pack(t->averaged, t->e.threads);
+    for (int64_t first = 0; first < t->n_val && s == DDPM_OK; first += t->val_batch) {
+        loader_batch b;
+        const int64_t left = t->n_val - first;
+        s = loader_next(t->val_loader, (uint64_t)(first / t->val_batch), &b);
+        if (s == DDPM_OK) s = val_batch(t, &b, left < t->val_batch ? (int)left : t->val_batch, first, &w, &sum);
+    }
+    free(w.xt);
+    free(w.noise);
+    free(w.out);
+    free(w.t);
+    *loss = sum / (double)t->n_val;
+    return s;
+}
+
+/* --- progress ----------------------------------------------------------------------------- */
+
+static void progress(void *ctx, const run_progress *p)
+{
+    const train_session *t = ctx;
+    char extra[96];
+    if (!t->ev->progress) return;
+    snprintf(extra, sizeof extra, "loss %.4f, %.1f images/s", p->loss, p->images_per_s);
+    const tool_progress q = { .what = "training", .unit = "steps", .done = p->step, .total = p->steps, .per_second = p->images_per_s / t->s->v.batch_size,
+                              .eta_seconds = p->eta_seconds, .extra = extra, .line = p->logged };
+    t->ev->progress(t->ev->ctx, &q);
+}
+
+static run_request request(void *ctx)
+{
+    const train_session *t = ctx;
+    return t->ev->request ? t->ev->request(t->ev->ctx) : RUN_GO_ON;
+}
+
+ddpm_status train_hooks_new(train_session *t)
+{
+    const unet_config net = settings_unet(t->s);
+    settings defaults;
+    settings_defaults(&defaults);
+    snprintf(t->provenance, sizeof t->provenance, "ddpm %s, data %s, precision %s, isa %s, seed %lld", DDPM_VERSION, dataset_name(t->data),
+             engine_precision(&t->e), t->e.backend->isa, (long long)t->s->v.seed);
+    t->hooks = (run_hooks){ .ctx = t, .save = save, .request = request, .progress = progress, .draw = t->s->v.sample_interval > 0 ? draw : NULL,
+                            .validate = t->n_val ? validate : NULL };
+    if (!t->hooks.draw && !t->hooks.validate) return DDPM_OK;
+    DDPM_TRY(sampling_new(t->s, &defaults, &t->how));
+    DDPM_TRY(denoiser_new(&net, t->e.backend, t->e.threads, t->e.dtype, NN_INFER, train_chunk(t->s), &t->net));
+    return nn_weights_new(denoiser_graph(t->net), t->e.backend, trainer_get_state(t->tr)->ema[0], false, &t->averaged);
+}
+
+void train_hooks_free(train_session *t)
+{
+    nn_weights_free(t->averaged);
+    denoiser_free(t->net);
+    sampling_free(&t->how);
+}

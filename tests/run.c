@@ -1,0 +1,292 @@
+/* The loop of a run: what is saved when, which validation is the best, what a full
+ * disk, bad data, signals and bad numbers do. The hooks record; nothing is written
+ * but the log. */
+#include "backend/cpu/cpu.h"
+#include "io/file.h"
+#include "io/image.h"
+#include "train/run.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { SIDE = 8, BATCH = 4 };
+
+static void check(ddpm_status s)
+{
+    if (s != DDPM_OK) fail_msg("%s", ddpm_last_error());
+}
+
+/* What the hooks are told to do, and what they saw. */
+typedef struct {
+    char         dir[64];
+    dataset     *data;
+    loader      *loader;
+    nn_backend  *b;
+    pool        *p;
+    schedule     s;
+    process      process;
+    trainer     *tr;
+    runlog      *log;
+    run_config   c;
+    run_hooks    h;
+    double       best;
+    const double *val;          /* by validation              */
+    ddpm_status  save_best, drawn;
+    run_request  request;
+    int64_t      request_at;
+    char         saved[256];    /* " 3 best4 6"               */
+    double       best_saved;    /* c.best_val when best was saved */
+    int          validations, drawings;
+} fixture;
+
+static ddpm_status save(void *ctx, int64_t step, bool best)
+{
+    fixture *f = ctx;
+    if (best && f->save_best != DDPM_OK) return ddpm_fail(f->save_best, "the disk is full");
+    const size_t used = strlen(f->saved);
+    snprintf(f->saved + used, sizeof f->saved - used, " %s%lld", best ? "best" : "", (long long)step);
+    if (best) f->best_saved = *f->c.best_val;
+    return DDPM_OK;
+}
+
+static ddpm_status draw(void *ctx, int64_t step)
+{
+    fixture *f = ctx;
+    (void)step;
+    f->drawings++;
+    return f->drawn == DDPM_OK ? DDPM_OK : ddpm_fail(f->drawn, "no picture");
+}
+
+static ddpm_status validate(void *ctx, double *loss)
+{
+    fixture *f = ctx;
+    *loss = f->val[f->validations++];
+    return DDPM_OK;
+}
+
+static run_request request(void *ctx)
+{
+    const fixture *f = ctx;
+    return trainer_get_state(f->tr)->step == f->request_at ? f->request : RUN_GO_ON;
+}
+
+static void image_path(const fixture *f, int k, char path[128]) { snprintf(path, 128, "%s/data/%d.png", f->dir, k); }
+
+static void write_images(const fixture *f)
+{
+    char path[128];
+    uint8_t pixels[SIDE * SIDE];
+    snprintf(path, sizeof path, "%s/data", f->dir);
+    check(dir_make(path));
+    for (int k = 0; k < 6; k++) {
+        memset(pixels, 40 * k, sizeof pixels);
+        image_path(f, k, path);
+        check(png_write(path, &(image){ SIDE, SIDE, 1, pixels }, NULL, 0));
+    }
+}
+
+static void make(fixture *f, double lr, bool strict)
+{
+    char path[128];
+    *f = (fixture){ .dir = "/tmp/ddpm-run-XXXXXX", .best = -1 };
+    assert_non_null(mkdtemp(f->dir));
+    write_images(f);
+    snprintf(path, sizeof path, "%s/data", f->dir);
+    check(dataset_open(path, NULL, &f->data));
+    loader_options o = loader_defaults();
+    o.batch = BATCH;
+    o.threads = o.prefetch = 1;
+    o.strict = strict;
+    o.max_cache_bytes = strict ? 0 : 1 << 20;
+    check(loader_new(f->data, &o, &f->loader));
+    const schedule_config sc = schedule_config_of(PROFILE_OPENAI, SCHEDULE_COSINE, 50);
+    check(schedule_new(&sc, &f->s));
+    f->process = (process){ .s = &f->s, .var = VAR_FIXED_LARGE, .rescale_timesteps = true };
+    check(pool_new(1, &f->p));
+    check(backend_cpu_new(NULL, &f->b));
+    const unet_config net = { .height = SIDE, .width = SIDE, .in_channels = 1, .out_channels = 1, .model_channels = 8, .stem = 8, .levels = 1, .channels = { 8 },
+                              .num_res_blocks = 1, .num_heads = 1, .conv_resample = true, .groups = 4, .eps = 1e-5, .init = UNET_INIT_TORCH };
+    const trainer_config c = { .p = &f->process, .loss = LOSS_MSE, .adam = { ADAM_W, lr, 0.9, 0.999, 1e-8, 0 }, .n_ema = 1, .ema_rate = { 0.9 },
+                               .batch = BATCH, .leaves = 2, .chunk = 2 };
+    check(trainer_new(&net, &c, f->b, f->p, NN_F32, &f->tr));
+    check(runlog_open(f->dir, 0, &f->log));
+    f->c = (run_config){ .tr = f->tr, .data = f->loader, .log = f->log, .batch = BATCH, .steps = 6, .log_every = 2, .save_every = 4, .best_val = &f->best,
+                         .saved = -1, .last_checkpoint = "" };
+    f->h = (run_hooks){ .ctx = f, .save = save, .request = request };
+}
+
+static void unmake(fixture *f)
+{
+    runlog_close(f->log);
+    trainer_free(f->tr);
+    nn_backend_free(f->b);
+    pool_free(f->p);
+    schedule_free(&f->s);
+    loader_free(f->loader);
+    dataset_close(f->data);
+    check(dir_remove_tree("/tmp", f->dir + strlen("/tmp/")));
+}
+
+static int log_lines(const fixture *f)
+{
+    char path[128];
+    uint8_t *text = NULL;
+    size_t len;
+    int lines = 0;
+    snprintf(path, sizeof path, "%s/log.jsonl", f->dir);
+    check(file_read_all(path, 1 << 20, &text, &len));
+    for (size_t i = 0; i < len; i++) lines += text[i] == '\n';
+    free(text);
+    return lines;
+}
+
+static void test_rhythm(void **state)
+{
+    (void)state;
+    fixture f;
+    make(&f, 1e-3, false);
+    check(run_train(&f.c, &f.h));
+    assert_string_equal(f.saved, " 4 6");
+    assert_int_equal(log_lines(&f), 3);
+    f.saved[0] = 0;
+    f.c.saved = 6;
+    check(run_train(&f.c, &f.h));              /* done already: nothing to do, nothing to save */
+    assert_string_equal(f.saved, "");
+    unmake(&f);
+}
+
+/* A best checkpoint is no replacement for the one that a run goes on from. */
+static void test_best(void **state)
+{
+    (void)state;
+    static const double val[] = { 3, NAN, 2, 2.5, 2, 1 };
+    fixture f;
+    make(&f, 1e-3, false);
+    f.val = val;
+    f.h.validate = validate;
+    f.c.val_every = 1;
+    check(run_train(&f.c, &f.h));
+    assert_string_equal(f.saved, " best1 best3 4 best6 6");
+    assert_true(f.best == 1 && f.best_saved == 1);
+    unmake(&f);
+}
+
+static void test_best_of_an_earlier_process(void **state)
+{
+    (void)state;
+    static const double val[] = { 3, 2.5, 2, 3, 3, 3 };
+    fixture f;
+    make(&f, 1e-3, false);
+    f.val = val;
+    f.h.validate = validate;
+    f.c.val_every = 1;
+    f.best = 2.25;
+    check(run_train(&f.c, &f.h));
+    assert_string_equal(f.saved, " best3 4 6");
+    unmake(&f);
+}
+
+static void test_best_on_a_full_disk(void **state)
+{
+    (void)state;
+    static const double val[] = { 3, 2, 2.5, 3, 3, 3 };
+    fixture f;
+    make(&f, 1e-3, false);
+    f.val = val;
+    f.h.validate = validate;
+    f.c.val_every = 1;
+    f.save_best = DDPM_EIO;
+    check(run_train(&f.c, &f.h));
+    assert_string_equal(f.saved, " 4 6");
+    assert_true(f.best < 0);                   /* what is not on disk is not the best so far */
+    unmake(&f);
+}
+
+static void test_requests(void **state)
+{
+    (void)state;
+    fixture f;
+    make(&f, 1e-3, false);
+    f.request = RUN_SAVE;
+    f.request_at = 3;
+    check(run_train(&f.c, &f.h));
+    assert_string_equal(f.saved, " 3 4 6");
+    unmake(&f);
+    make(&f, 1e-3, false);
+    f.request = RUN_SAVE_AND_STOP;
+    f.request_at = 3;
+    assert_int_equal(run_train(&f.c, &f.h), DDPM_ESTOPPED);
+    assert_string_equal(f.saved, " 3");
+    unmake(&f);
+}
+
+static void test_a_grid_never_ends_a_run(void **state)
+{
+    (void)state;
+    fixture f;
+    make(&f, 1e-3, false);
+    f.h.draw = draw;
+    f.c.draw_every = 2;
+    f.drawn = DDPM_EINVAL;
+    check(run_train(&f.c, &f.h));
+    assert_int_equal(f.drawings, 3);
+    unmake(&f);
+}
+
+/* The steps since the last checkpoint outlive data that went away. */
+static void test_lost_data(void **state)
+{
+    (void)state;
+    fixture f;
+    make(&f, 1e-3, true);
+    f.c.steps = 3;
+    f.c.save_every = 0;
+    check(run_train(&f.c, &f.h));
+    f.saved[0] = 0;
+    f.c.saved = 2;
+    f.c.steps = 50;
+    for (int k = 0; k < 6; k++) {
+        char path[128];
+        image_path(&f, k, path);
+        unlink(path);
+    }
+    const ddpm_status status = run_train(&f.c, &f.h);
+    assert_true(status == DDPM_EIO || status == DDPM_EFORMAT);
+    assert_true(strlen(f.saved) > 0 && strstr(ddpm_last_error(), ".png"));
+    unmake(&f);
+}
+
+static void test_bad_numbers(void **state)
+{
+    (void)state;
+    fixture f;
+    make(&f, 1e-3, false);
+    f.c.steps = 100;
+    f.c.save_every = 0;
+    f.c.last_checkpoint = "RUN/checkpoints/step-00000001";
+    trainer_get_state(f.tr)->value[0] = NAN;
+    trainer_changed(f.tr);
+    assert_int_equal(run_train(&f.c, &f.h), DDPM_ENUMERIC);
+    assert_non_null(strstr(ddpm_last_error(), f.c.last_checkpoint));
+    assert_int_equal(trainer_get_state(f.tr)->step, RUN_MAX_DROPPED);
+    assert_int_equal(trainer_get_state(f.tr)->updates, 0);
+    assert_string_equal(f.saved, "");
+    unmake(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rhythm),   cmocka_unit_test(test_best),                      cmocka_unit_test(test_best_of_an_earlier_process),
+        cmocka_unit_test(test_requests), cmocka_unit_test(test_best_on_a_full_disk),       cmocka_unit_test(test_a_grid_never_ends_a_run),
+        cmocka_unit_test(test_lost_data), cmocka_unit_test(test_bad_numbers),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
