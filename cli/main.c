@@ -1,0 +1,241 @@
+/* The program: which command, which options; the rest is in the commands' files. */
+#include "command.h"
+#include "signals.h"
+#include "terminal.h"
+#include "words.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { EXIT_USAGE = 2, EXIT_OUTPUT = 74 };
+
+static const char PROGRAM[] = "ddpm";
+
+static const option_command commands[] = {
+    { "train", "DATA -o RUN [OPTION]...", "train a model on images, or go on with a run",
+      "DATA is a folder of images (sub-folders are classes), an IDX pair, CIFAR-10 binary batches or one of the other forms `ddpm info` knows. "
+      "The same command again goes on where the run stopped. --set NAME=VALUE is another way to write --NAME VALUE.\n\n"
+      "SIGINT and SIGTERM finish the step, save and exit with 130 or 143; a second SIGINT leaves at once; SIGUSR1 saves and exits with 75, SIGUSR2 saves and goes on.",
+      GROUP_TRAIN },
+    { "sample", "MODEL -o OUT [OPTION]...", "draw images from a model",
+      "MODEL is a run folder, a diffusers pipeline folder, a checkpoint or the name of a bundled model. OUT is a .png grid, an .npz in OpenAI's form, or a folder.",
+      GROUP_SAMPLE },
+    { "info", "PATH [OPTION]...", "say what a model, run, data set, sample or configuration is", NULL, GROUP_INFO },
+    { "plan", "train DATA|sample MODEL [OPTION]...", "memory, disk and time that a command needs, before it runs",
+      "Takes the options of the command it plans.", GROUP_PLAN | GROUP_TRAIN | GROUP_SAMPLE },
+    { "bench", "[OPTION]...", "times of a training step and of sampling, next to the machine's ceiling", NULL, GROUP_BENCH },
+    { "doctor", "[OPTION]...", "what the machine offers, and a short self-test", NULL, GROUP_DOCTOR },
+    { "help", "[COMMAND]", "help of the program or of a command", NULL, 0 },
+    { "man", "[COMMAND]", "manual page, for man -l -", NULL, 0 },
+    { "completion", "bash|zsh|fish", "completion script for a shell", NULL, 0 },
+    { 0 }
+};
+
+/* What runs the commands that take options; `signals`: they ask for requests between steps. */
+static const struct { const char *name; command_run run; int words; bool signals; } runs[] = {
+    { "train", cmd_train, 1, true }, { "sample", cmd_sample, 1, true }, { "info", cmd_info, 1, false },
+    { "plan", cmd_plan, 2, false },  { "bench", cmd_bench, 0, false },  { "doctor", cmd_doctor, 0, false },
+};
+
+static const option_command *find_command(const char *name)
+{
+    const option_command *c = commands;
+    while (c->name && strcmp(c->name, name)) c++;
+    return c->name ? c : NULL;
+}
+
+/* --- output ---------------------------------------------------------------------- */
+
+static void complain(const char *command, const char *sentence)
+{
+    char text[LOG_MAX];
+    snprintf(text, sizeof text, "%s%s%s: %s", PROGRAM, command ? " " : "", command ? command : "", sentence);
+    log_stderr(NULL, LOG_INFO, text);
+}
+
+/* Everything printed must have arrived. A reader that went away had enough. */
+static int finish_output(int status)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout)) return status;
+    if (errno == EPIPE) return status;
+    complain(NULL, "standard output could not be written; is the disk full?");
+    return status ? status : EXIT_OUTPUT;
+}
+
+static void print_document(const json *document)
+{
+    char *text = json_text(document, 2);
+    if (text) puts(text);
+    free(text);
+}
+
+static int fail(const char *command, bool as_json, int status)
+{
+    const char *sentence = ddpm_last_error();
+    complain(command, sentence);
+    if (as_json) {
+        json *o = json_new_object(), *e = json_new_object();
+        json_put_string(e, "command", command ? command : "");
+        json_put_string(e, "message", sentence);
+        json_put_int(e, "exit_status", status);
+        json_put_string(o, "schema", "ddpm-error-1");
+        json_put(o, "error", e);
+        print_document(o);
+        json_free(o);
+    }
+    return finish_output(status);
+}
+
+/* --- help and generators ------------------------------------------------------------ */
+
+static void help_program(FILE *f)
+{
+    fprintf(f, "Usage: %s COMMAND [WORD]... [OPTION]...\n\nTrains, samples and measures diffusion models on images.\n\n", PROGRAM);
+    for (const option_command *c = commands; c->name; c++) fprintf(f, "  %-12s %s\n", c->name, c->summary);
+    fprintf(f, "\n`%s help COMMAND` shows the options of a command, `%s --version --build_info` what this build consists of.\n", PROGRAM, PROGRAM);
+}
+
+static void help_command(FILE *f, const option_command *c)
+{
+    fprintf(f, "Usage: %s %s %s\n\n%c%s.\n", PROGRAM, c->name, c->synopsis, c->summary[0] - 'a' + 'A', c->summary + 1);
+    if (c->details) fprintf(f, "\n%s\n", c->details);
+    if (c->group) fprintf(f, "\nOptions (_ and - in names are the same):\n");
+    options_help(f, settings_options, c->group);
+}
+
+static int unknown_command(const char *name, bool as_json)
+{
+    const char *names[32];
+    int n = 0;
+    for (; commands[n].name && n < 31; n++) names[n] = commands[n].name;
+    names[n] = NULL;
+    const char *near = options_nearest_word(names, name);
+    ddpm_fail(DDPM_EINVAL, "there is no command \"%.100s\"%s%s%s; `%s help` lists them", name, near ? "; did you mean " : "", near ? near : "", near ? "?" : "", PROGRAM);
+    return fail(NULL, as_json, EXIT_USAGE);
+}
+
+static int print_version(bool details)
+{
+    char *text = NULL;
+    printf("%s %s\n", PROGRAM, DDPM_VERSION);
+    if (details && program_build_info(&text, NULL) != DDPM_OK) return fail(NULL, false, EXIT_FAILURE);
+    if (text) fputs(text, stdout);
+    free(text);
+    return finish_output(0);
+}
+
+static int print_completion(const char *shell)
+{
+    if (!strcmp(shell, "bash")) options_complete_bash(stdout, PROGRAM, settings_options, commands);
+    else if (!strcmp(shell, "zsh")) options_complete_zsh(stdout, PROGRAM, settings_options, commands);
+    else if (!strcmp(shell, "fish")) options_complete_fish(stdout, PROGRAM, settings_options, commands);
+    else {
+        ddpm_fail(DDPM_EINVAL, "there is no completion for \"%.100s\"; the shells are bash, zsh and fish", shell);
+        return fail("completion", false, EXIT_USAGE);
+    }
+    return finish_output(0);
+}
+
+/* help, man and completion take at most one word. */
+static int run_generator(const option_command *self, int argc, char **argv)
+{
+    static const char *const HELP[] = { "--help", "-h", NULL };
+    if (argc > 1 || (argc && argv[0][0] == '-') || words_have(argc, argv, HELP)) {
+        if (words_have(argc, argv, HELP)) {
+            help_command(stdout, self);
+            return finish_output(0);
+        }
+        ddpm_fail(DDPM_EINVAL, "unexpected argument \"%.100s\"; usage: %s %s %s", argv[argc - 1], PROGRAM, self->name, self->synopsis);
+        return fail(self->name, false, EXIT_USAGE);
+    }
+    if (!strcmp(self->name, "completion")) return print_completion(argc ? argv[0] : "");
+    const option_command *c = argc ? find_command(argv[0]) : NULL;
+    if (argc && !c) return unknown_command(argv[0], false);
+    if (!strcmp(self->name, "man")) options_man(stdout, PROGRAM, DDPM_VERSION, settings_options, commands, c);
+    else if (c) help_command(stdout, c);
+    else help_program(stdout);
+    return finish_output(0);
+}
+
+/* --- commands with options --------------------------------------------------------------- */
+
+static ddpm_status read_options(const option_command *c, int max_words, int argc, char **argv, invocation *call)
+{
+    settings_defaults(&call->s);
+    int n;
+    const char **words = words_expand(argc, argv, &n);
+    if (!words) return ddpm_fail(DDPM_ENOMEM, "no memory for the command line");
+    options_parser p = { .table = settings_options, .groups = c->group, .commands = commands, .settings = &call->s.v, .origins = call->s.origins,
+                         .positionals = call->words, .max_positionals = max_words };
+    ddpm_status status = options_parse(&p, n, words);
+    call->count = p.positional_count;
+    free(words);
+    if (status == DDPM_OK) status = options_environment(settings_options, c->group, getenv, &call->s.v, call->s.origins);
+    return status;
+}
+
+static int report(const option_command *c, const invocation *call, ddpm_status status, bool as_json)
+{
+    if (status == DDPM_ESTOPPED) return fail(c->name, as_json, signals_exit_status());
+    if (status != DDPM_OK && !call->text && !call->document) return fail(c->name, as_json, ddpm_exit_status(status));
+    if (as_json && call->document) print_document(call->document);
+    if (!as_json && call->text) fputs(call->text, stdout);
+    if (status != DDPM_OK) complain(c->name, ddpm_last_error());
+    return finish_output(ddpm_exit_status(status));
+}
+
+static int run_command(const option_command *c, size_t index, int argc, char **argv, bool as_json)
+{
+    invocation *call = calloc(1, sizeof *call);
+    char *line = words_line(argc, argv);
+    terminal t;
+    if (!call || !line) return EXIT_FAILURE;
+    ddpm_status status = read_options(c, runs[index].words, argc - 2, argv + 2, call);
+    terminal_open(&t, call->s.v.quiet);
+    log_set(terminal_log, &t, call->s.v.quiet ? LOG_ERROR : call->s.v.verbose ? LOG_DEBUG : LOG_INFO);
+    call->line = line;
+    call->events = (tool_events){ .ctx = &t, .message = terminal_message, .progress = terminal_progress, .request = signals_request };
+    if (status == DDPM_OK && runs[index].signals) signals_install();
+    if (status == DDPM_OK) status = runs[index].run(call);
+    terminal_close(&t);
+    const int code = report(c, call, status, as_json || call->s.v.json);
+    json_free(call->document);
+    free(call->text);
+    free(call);
+    free(line);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    static const char *const HELP[] = { "--help", "-h", NULL }, *const JSON[] = { "--json", NULL }, *const BUILD[] = { "--build_info", "--build-info", NULL },
+                      *const VERSION[] = { "--version", "-V", NULL };
+    signal(SIGPIPE, SIG_IGN);
+    if (argc < 2) {
+        help_program(stderr);
+        return EXIT_USAGE;
+    }
+    const char *name = argv[1];
+    if (name[0] == '-') {
+        const bool build = words_have(argc - 1, argv + 1, BUILD);
+        if (build || words_have(1, argv + 1, VERSION)) return print_version(build);
+        if (!words_have(1, argv + 1, HELP)) return unknown_command(name, false);
+        help_program(stdout);
+        return finish_output(0);
+    }
+    const bool as_json = words_have(argc - 2, argv + 2, JSON);
+    const option_command *c = find_command(name);
+    if (!c) return unknown_command(name, as_json);
+    if (!c->group) return run_generator(c, argc - 2, argv + 2);
+    if (words_have(argc - 2, argv + 2, HELP)) {
+        help_command(stdout, c);
+        return finish_output(0);
+    }
+    size_t index = 0;
+    while (strcmp(runs[index].name, name)) index++;
+    return run_command(c, index, argc, argv, as_json);
+}

@@ -1,0 +1,284 @@
+#include "api/checkpoint_parts.h"
+#include "api/tool.h"
+#include "data/dataset.h"
+#include "io/file.h"
+#include "io/image.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SHOWN_CLASSES = 20 };
+
+/* What is said, twice: lines for people and a document. */
+typedef struct { FILE *f; json *o; } report;
+
+static void say(const report *r, const char *key, const char *label, const char *value)
+{
+    fprintf(r->f, "%-14s %s\n", label, value);
+    json_put_string(r->o, key, value);
+}
+
+static void say_int(const report *r, const char *key, const char *label, int64_t value)
+{
+    fprintf(r->f, "%-14s %lld\n", label, (long long)value);
+    json_put_int(r->o, key, value);
+}
+
+/* --- models ------------------------------------------------------------------------- */
+
+/* "image_size 32,32, num_channels 128, ...": the options that are not at their defaults. */
+static ddpm_status say_options(const report *r, const settings *s, unsigned groups)
+{
+    settings *plain = malloc(sizeof *plain);
+    json *values = json_new_object();
+    if (!plain || !values) {
+        free(plain);
+        return ddpm_fail(DDPM_ENOMEM, "no memory to compare settings");
+    }
+    settings_defaults(plain);
+    fprintf(r->f, "%-14s", "options");
+    for (int i = 0; settings_options[i].name; i++) {
+        char a[OPTION_TEXT_SIZE], b[OPTION_TEXT_SIZE];
+        if (!(settings_options[i].groups & groups)) continue;
+        options_print(settings_options, &s->v, i, a);
+        options_print(settings_options, &plain->v, i, b);
+        if (!strcmp(a, b)) continue;
+        fprintf(r->f, " %s=%s", settings_options[i].name, a);
+        json_put_string(values, settings_options[i].name, a);
+    }
+    fputc('\n', r->f);
+    free(plain);
+    return json_put(r->o, "options", values);
+}
+
+static const char *option_text(const settings *s, const char *name, char text[OPTION_TEXT_SIZE])
+{
+    options_print(settings_options, &s->v, options_find(settings_options, name), text);
+    return text;
+}
+
+static void say_network(const report *r, const settings *s)
+{
+    const unet_config net = settings_unet(s);
+    char text[256];
+    size_t used = (size_t)snprintf(text, sizeof text, "U-Net %dx%dx%d, channels", net.height, net.width, net.in_channels);
+    for (int i = 0; i < net.levels && used < sizeof text; i++)
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%d%s", i ? ", " : " ", net.channels[i], net.attention[i] ? " with attention" : "");
+    if (used < sizeof text) snprintf(text + used, sizeof text - used, "; %d blocks a level", net.num_res_blocks);
+    say(r, "network", "network", text);
+    say_int(r, "parameters", "parameters", (int64_t)unet_parameters(&net));
+}
+
+static void say_process(const report *r, const settings *s)
+{
+    char text[2 * OPTION_TEXT_SIZE], part[OPTION_TEXT_SIZE];
+    snprintf(text, sizeof text, "%s, T = %d", option_text(s, "noise_schedule", part), s->v.diffusion_steps);
+    say(r, "schedule", "schedule", text);
+    say(r, "prediction", "prediction", option_text(s, "prediction", part));
+    say(r, "variance", "variance", option_text(s, "variance", part));
+}
+
+static void say_classes(const report *r, char *const *names, int count)
+{
+    json *list = json_new_array();
+    for (int i = 0; i < count; i++) {
+        json_append(list, json_new_string(names[i]));
+        if (i < SHOWN_CLASSES) fprintf(r->f, "  class %d: %s\n", i, names[i]);
+    }
+    if (count > SHOWN_CLASSES) fprintf(r->f, "  and %d more\n", count - SHOWN_CLASSES);
+    json_put(r->o, "class_names", list);
+}
+
+static ddpm_status describe_model(const report *r, const model_file *m)
+{
+    const model_description *d = model_describe(m);
+    char fingerprint[9], reason[REASON_SIZE];
+    DDPM_TRY(model_fingerprint(m, fingerprint));
+    say(r, "path", "path", d->path);
+    say(r, "form", "form", d->kind);
+    say_network(r, &d->s);
+    say_process(r, &d->s);
+    if (d->s.v.class_cond) say_int(r, "classes", "classes", d->s.v.num_classes);
+    if (d->n_class_names) say_classes(r, d->class_names, d->n_class_names);
+    say(r, "weights", "weights", d->weights);
+    if (d->step >= 0) say_int(r, "step", "step", d->step);
+    if (d->provenance[0]) say(r, "provenance", "made by", d->provenance);
+    say(r, "fingerprint", "fingerprint", fingerprint);
+    diffusers_reason(&d->s, reason);
+    say(r, "diffusers", "diffusers", reason[0] ? reason : "can open it");
+    return say_options(r, &d->s, GROUP_MODEL);
+}
+
+static ddpm_status open_and_describe(const report *r, const char *path)
+{
+    model_file *m = NULL;
+    DDPM_TRY(model_open(path, WEIGHTS_EMA, &m));
+    const ddpm_status s = describe_model(r, m);
+    model_close(m);
+    return s;
+}
+
+/* --- runs ------------------------------------------------------------------------------ */
+
+/* The last whole line of log.jsonl; nothing to say when there is none. */
+static ddpm_status say_last_line(const report *r, const char *run)
+{
+    char path[MODEL_PATH_SIZE];
+    file_map map = { 0 };
+    json *line = NULL;
+    DDPM_TRY(checkpoint_join(path, run, "log.jsonl"));
+    if (!file_exists(path)) return DDPM_OK;
+    DDPM_TRY(file_map_open(path, &map));
+    size_t end = map.size;
+    while (end && map.data[end - 1] != '\n') end--;
+    size_t begin = end ? end - 1 : 0;
+    while (begin && map.data[begin - 1] != '\n') begin--;
+    ddpm_status s = DDPM_OK;
+    if (end > begin + 1) {
+        fprintf(r->f, "%-14s %.*s\n", "last log line", (int)(end - 1 - begin), (const char *)map.data + begin);
+        s = json_parse((const char *)map.data + begin, end - 1 - begin, path, &line);
+    }
+    if (line) s = json_put(r->o, "last_log", line);
+    file_map_close(&map);
+    return s;
+}
+
+static ddpm_status say_config(const report *r, const char *path)
+{
+    json *config = NULL;
+    const char *text = NULL;
+    settings *s = malloc(sizeof *s);
+    if (!s) return ddpm_fail(DDPM_ENOMEM, "no memory for a configuration");
+    settings_defaults(s);
+    ddpm_status status = json_read_file(path, &config);
+    if (status == DDPM_OK) status = json_get_string(config, "command", &text);
+    if (status == DDPM_OK && text) say(r, "command", "command", text);
+    text = NULL;
+    if (status == DDPM_OK) status = json_get_string(config, "data", &text);
+    if (status == DDPM_OK && text) say(r, "data", "data", text);
+    if (status == DDPM_OK) status = settings_read_file(s, path, ORIGIN_CONFIG);
+    if (status == DDPM_OK) status = say_options(r, s, GROUP_TRAIN);
+    json_free(config);
+    free(s);
+    return status;
+}
+
+static ddpm_status describe_run(const report *r, const char *run)
+{
+    char path[MODEL_PATH_SIZE];
+    say(r, "kind", "kind", "run");
+    DDPM_TRY(checkpoint_join(path, run, "config.json"));
+    const report model = { r->f, json_new_object() };
+    ddpm_status s = say_config(r, path);
+    if (s == DDPM_OK) s = say_last_line(r, run);
+    if (s == DDPM_OK) s = checkpoint_newest(run, path);
+    if (s == DDPM_OK) say(r, "newest_checkpoint", "newest", path[0] ? path : "no checkpoint yet");
+    if (s == DDPM_OK && path[0]) s = open_and_describe(&model, path);
+    const ddpm_status put = json_put(r->o, "model", model.o);
+    return s == DDPM_OK ? put : s;
+}
+
+/* --- other things -------------------------------------------------------------------------- */
+
+static ddpm_status describe_sample(const report *r, const char *path, const uint8_t *bytes, size_t len)
+{
+    static const char *const keys[] = { "Software", "model", "seed", "index", "sampler", "precision", "isa", "step" };
+    int w, h, c;
+    char size[64];
+    say(r, "kind", "kind", "image");
+    say(r, "path", "path", path);
+    DDPM_TRY(image_probe(bytes, len, &w, &h, &c));
+    snprintf(size, sizeof size, "%dx%d, %d channels", h, w, c);
+    say(r, "size", "size", size);
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        char *value = NULL;
+        DDPM_TRY(png_read_text(bytes, len, keys[i], &value));
+        if (value) say(r, keys[i], keys[i], value);
+        free(value);
+    }
+    return DDPM_OK;
+}
+
+static ddpm_status describe_dataset(const report *r, const char *spec)
+{
+    char text[512];
+    dataset *d = NULL;
+    DDPM_TRY(dataset_open(spec, NULL, &d));
+    dataset_describe(d, text, sizeof text);
+    say(r, "kind", "kind", "data set");
+    say(r, "description", "description", text);
+    say(r, "format", "format", dataset_format_name(d));
+    say_int(r, "images", "images", dataset_count(d));
+    json_put_int(r->o, "height", dataset_height(d));
+    json_put_int(r->o, "width", dataset_width(d));
+    json_put_int(r->o, "channels", dataset_channels(d));
+    const int n = dataset_n_classes(d);
+    char **names = calloc((size_t)n + 1, sizeof *names);
+    for (int i = 0; names && i < n; i++) names[i] = (char *)dataset_class_name(d, i);
+    if (names && n) say_classes(r, names, n);
+    const ddpm_status s = names ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for the class names");
+    free(names);
+    dataset_close(d);
+    return s;
+}
+
+/* A model, or else a data set; both reasons when it is neither. */
+static ddpm_status describe_either(const report *r, const char *path)
+{
+    char first[512], second[512];
+    const bool model_files = checkpoint_has(path, FILE_DDPM) || checkpoint_has(path, FILE_INDEX) || checkpoint_has(path, FILE_UNET) ||
+                             checkpoint_has(path, "config.json");
+    const ddpm_status s = open_and_describe(r, path);
+    if (s == DDPM_OK) {
+        json_put_string(r->o, "kind", "model");
+        return DDPM_OK;
+    }
+    if (model_files || s == DDPM_EIO || s == DDPM_ENOMEM) return s;
+    snprintf(first, sizeof first, "%s", ddpm_last_error());
+    const ddpm_status t = describe_dataset(r, path);
+    if (t == DDPM_OK || file_exists(path)) return t;
+    snprintf(second, sizeof second, "%s", ddpm_last_error());
+    return ddpm_fail(s, "%s; nor is it a data set: %s", first, second);
+}
+
+static bool is_run(const char *path)
+{
+    return checkpoint_has(path, "config.json") && (checkpoint_has(path, "log.jsonl") || checkpoint_has(path, "checkpoints"));
+}
+
+static ddpm_status describe_file(const report *r, const char *path)
+{
+    static const uint8_t PNG[8] = { 0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n' };
+    const char *dot = strrchr(path, '.');
+    file_map map = { 0 };
+    if (dot && !strcmp(dot, ".json")) {
+        say(r, "kind", "kind", "configuration");
+        return say_config(r, path);
+    }
+    DDPM_TRY(file_map_open(path, &map));
+    const bool png = map.size >= sizeof PNG && !memcmp(map.data, PNG, sizeof PNG);
+    const ddpm_status s = png ? describe_sample(r, path, map.data, map.size) : describe_either(r, path);
+    file_map_close(&map);
+    return s;
+}
+
+ddpm_status tool_info(settings *s, const char *path, char **text, json **summary)
+{
+    size_t size;
+    char *buffer = NULL;
+    report r = { open_memstream(&buffer, &size), json_new_object() };
+    (void)s;
+    if (!r.f || !r.o) return ddpm_fail(DDPM_ENOMEM, "no memory for a report");
+    json_put_string(r.o, "schema", "ddpm-info-1");
+    const ddpm_status status = is_run(path) ? describe_run(&r, path) : file_exists(path) && !file_is_dir(path) ? describe_file(&r, path) : describe_either(&r, path);
+    fclose(r.f);
+    if (status == DDPM_OK) {
+        *text = buffer;
+        *summary = r.o;
+        return DDPM_OK;
+    }
+    free(buffer);
+    json_free(r.o);
+    return status;
+}

@@ -1,0 +1,63 @@
+setup_file() {
+    load common
+    "$TOOL" "$BATS_FILE_TMPDIR/images" 24 8 8 3
+    "$TOOL" "$BATS_FILE_TMPDIR/classes" 24 8 8 1 3
+    train -q -o "$BATS_FILE_TMPDIR/run" --steps 3
+}
+
+setup() {
+    load common
+    cd "$BATS_TEST_TMPDIR"
+    IMAGES=$BATS_FILE_TMPDIR/images RUN=$BATS_FILE_TMPDIR/run
+}
+
+@test "info of a run, a checkpoint, a data set and a configuration" {
+    "$DDPM" info "$RUN" --json >a.json
+    [ "$(json a.json kind)" = '"run"' ]
+    [ "$(json a.json model.step)" -eq 3 ]
+    [ "$(json a.json last_log.step)" -eq 3 ]
+    [ "$(json a.json options.batch_size)" = '"6"' ]
+    "$DDPM" info "$(checkpoint "$RUN" 3)" --json >b.json
+    [ "$(json a.json model.fingerprint)" = "$(json b.json fingerprint)" ]
+    "$DDPM" info "$BATS_FILE_TMPDIR/classes" --json >c.json
+    [ "$(json c.json images)" -eq 24 ]
+    [ "$(json c.json class_names)" = '["class0","class1","class2"]' ]
+    "$DDPM" info "$RUN/config.json" | grep -q 'batch_size=6'
+    fails_with 2 "nothing" "$DDPM" info nothing
+}
+
+@test "plan says what the command will take" {
+    "$DDPM" plan train "$IMAGES" $NET --steps 10 --json >a.json
+    [ "$(json a.json parameters)" -gt 1000 ]
+    [ "$(json a.json fits)" = true ]
+    [ "$(json a.json memory_bytes)" -gt 1000000 ]
+    size=$(du -sb "$(checkpoint "$RUN" 3)" | cut -f1) planned=$(json a.json checkpoint_bytes)
+    [ $((size * 100)) -lt $((planned * 130)) ]
+    "$DDPM" plan sample "$RUN" -n 5 --steps 3 --json >b.json
+    [ "$(json b.json parameters)" -eq "$(json a.json parameters)" ]
+    fails_with 2 "plan train" "$DDPM" plan dance
+}
+
+@test "plan says when the memory is not enough" {
+    "$DDPM" plan train "$IMAGES" --image_size 8 --num_channels 65536 --channel_mult 1 --num_res_blocks 1 --attention_resolutions 0 --json >a.json
+    [ "$(json a.json fits)" = false ]
+    [ "$(json a.json seconds_per_step 2>/dev/null)" = "" ]
+}
+
+@test "bench measures" {
+    "$DDPM" bench $(sed 's/--leaves 3//; s/--sample_interval 0//' <<<"$NET") --image_size 8 --batch_size 4 --ops --json >a.json
+    for key in forward_images_per_s train_images_per_s forward_ms train_ms peak_rss_bytes ceilings.f32_gflops ceilings.copy_gb_per_s \
+               operators.0.percent slowest_nodes.0.name; do
+        [ -n "$(json a.json $key)" ]
+    done
+    [ "$(json a.json batch_size)" -eq 4 ]
+}
+
+@test "doctor finds nothing wrong here" {
+    run "$DDPM" doctor
+    [ "$status" -eq 0 ]
+    [[ $output == *"GPU"*"not in this build"* ]]
+    "$DDPM" doctor --json >a.json
+    [ "$(json a.json ok)" = true ]
+    [ "$(json a.json tests.0.ok)" = true ]
+}
