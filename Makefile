@@ -27,7 +27,7 @@ check: deps
 
 # The quick tests once more under the address and undefined-behaviour sanitizers.
 check-sanitize:
-	@$(MAKE) --no-print-directory BUILD=build-sanitize CMAKE_FLAGS="-DDDPM_SANITIZE=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo" all
+	@$(MAKE) --no-print-directory BUILD=build-sanitize CMAKE_FLAGS=-DDDPM_SANITIZE=ON all
 	@ctest --test-dir build-sanitize --output-on-failure -j2 -L quick
 
 clean:
