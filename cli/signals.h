@@ -6,7 +6,7 @@
 #ifndef DDPM_CLI_SIGNALS_H
 #define DDPM_CLI_SIGNALS_H
 
-#include "train/run.h"
+#include "api/tool.h"
 
 void        signals_install(void);
 run_request signals_request(void *unused);      /* clears a request to save */

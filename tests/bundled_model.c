@@ -42,10 +42,14 @@ static void find_nearest(void *ctx, int task, int worker)
     int64_t least = INT64_MAX;
     for (int i = 0; i < s->n_train; i++) {
         const uint8_t *t = s->train + (size_t)i * PIXELS;
-        int distance = 0;
-        for (int p = 0; p < PIXELS; p++) {
-            const int d = q[p] - t[p];
-            distance += d * d;
+        int64_t distance = 0;
+        for (int row = 0; row < SIDE && distance < least; row++) {      /* most images are out of the race early */
+            int sum = 0;
+            for (int p = row * SIDE; p < (row + 1) * SIDE; p++) {
+                const int d = q[p] - t[p];
+                sum += d * d;
+            }
+            distance += sum;
         }
         if (distance < least) {
             least = distance;

@@ -247,12 +247,14 @@ ddpm_status checkpoint_newest(const char *run, char path[MODEL_PATH_SIZE])
     return s;
 }
 
-ddpm_status checkpoint_prune(const char *run, int keep)
+ddpm_status checkpoint_prune(const char *run, int64_t step, int keep)
 {
     char folder[MODEL_PATH_SIZE], **names;
-    int count;
+    int count, own = 0;
+    int64_t at;
     ddpm_status s = list_steps(run, folder, &names, &count);
-    for (int i = 0; i < count - keep && s == DDPM_OK; i++) {
+    while (own < count && step_of(names[own], &at) && at <= step) own++;
+    for (int i = 0; i < own - keep && s == DDPM_OK; i++) {
         char from[MODEL_PATH_SIZE], to[MODEL_PATH_SIZE], doomed[64];
         /* Under a name that says so: half a checkpoint must not look like one. */
         snprintf(doomed, sizeof doomed, "%.40s.tmp-%ld", names[i], (long)getpid());

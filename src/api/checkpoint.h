@@ -78,10 +78,11 @@ ddpm_status checkpoint_write(const char *dir, const checkpoint_source *src);
 ddpm_status checkpoint_read_state(const char *dir, const settings *s, trainer_state *state, double *best_val);
 
 /* RUN/checkpoints/step-XXXXXXXX of `step` (best: checkpoints/best); and the newest that validates, "" when
- * there is none. checkpoint_prune removes all but the newest `keep`. */
+ * there is none. checkpoint_prune removes all but the newest `keep` up to `step`, the one just
+ * saved: a later one was damaged when the run went on, and must not count. */
 void        checkpoint_path(const char *run, int64_t step, bool best, char path[MODEL_PATH_SIZE]);
 ddpm_status checkpoint_newest(const char *run, char path[MODEL_PATH_SIZE]);
-ddpm_status checkpoint_prune(const char *run, int keep);
+ddpm_status checkpoint_prune(const char *run, int64_t step, int keep);
 
 /* Every tensor of both files readable, complete and as its CRC says; every JSON file readable. Folders that
  * others wrote have no checksums: then only the structure is checked. EFORMAT, EIO. */

@@ -41,7 +41,9 @@ static ddpm_status adopt_run(train_session *t)
         return ddpm_fail(DDPM_EINVAL, "%s holds a run of preset \"%s\", not \"%s\"; use another -o", t->run, t->stored.v.preset, t->s->v.preset);
     for (int i = 0; settings_options[i].name; i++)      /* what --config said now must not give way silently */
         if (t->s->origins[i] == ORIGIN_CONFIG) t->s->origins[i] = ORIGIN_ENVIRONMENT;
-    return settings_read_file(t->s, path, ORIGIN_CONFIG);
+    DDPM_TRY(settings_read_file(t->s, path, ORIGIN_CONFIG));
+    if (t->s->v.precision == PRECISION_AUTO) t->s->v.precision = t->stored.v.precision;
+    return DDPM_OK;
 }
 
 static ddpm_status open_data(train_session *t, const char *data)
@@ -91,6 +93,7 @@ ddpm_status train_write_config(const train_session *t, const char *command)
     json_put_string(o, "version", DDPM_VERSION);
     json_put_string(o, "command", command);
     json_put_string(o, "data", text);
+    json_put_string(o, "isa", t->e.backend->isa);
     json_put(o, "values", values);
     for (int i = 0; settings_options[i].name; i++)
         if (json_get(values, settings_options[i].name)) json_put_string(origins, settings_options[i].name, options_origin_name(t->s->origins[i]));
@@ -218,8 +221,8 @@ static ddpm_status choose_folder(train_session *t)
     return run_lock_take(t->run, &t->lock);
 }
 
-/* The bits of a run that goes on are those of the uninterrupted one only with the same images. */
-static void warn_other_data(const train_session *t)
+/* The bits of a run that goes on are those of the uninterrupted one only with the same images and kernels. */
+static void warn_other_bits(const train_session *t)
 {
     char path[MODEL_PATH_SIZE], text[512];
     json *config = NULL;
@@ -227,6 +230,9 @@ static void warn_other_data(const train_session *t)
     if (json_read_file(path, &config) != DDPM_OK) return;
     dataset_describe(t->data, text, sizeof text);
     const char *then = json_as_string(json_get(config, "data"));
+    const char *isa = json_as_string(json_get(config, "isa"));
+    if (isa && strcmp(isa, t->e.backend->isa))
+        log_warn("this run began with %s kernels and goes on with %s: its bits will not be those of the uninterrupted run", isa, t->e.backend->isa);
     if (then && strcmp(then, text)) log_warn("the data is not what this run began with: \"%s\" then, \"%s\" now", then, text);
     json_free(config);
 }
@@ -251,12 +257,13 @@ static ddpm_status prepare(train_session *t, const char *data, const char *comma
     DDPM_TRY(open_data(t, data));
     DDPM_TRY(resolve(t));
     DDPM_TRY(engine_new(t->s, &t->e));
+    t->s->v.precision = t->e.dtype == NN_BF16 ? PRECISION_BF16 : PRECISION_F32;     /* a run keeps what it began with */
     DDPM_TRY(build_trainer(t));
     DDPM_TRY(split_data(t));
     DDPM_TRY(build_loaders(t));
     DDPM_TRY(start(t));
     DDPM_TRY(train_hooks_new(t));
-    if (t->resuming) warn_other_data(t);
+    if (t->resuming) warn_other_bits(t);
     else DDPM_TRY(train_write_config(t, command));
     return tell(t, data);
 }

@@ -26,7 +26,7 @@ static ddpm_status save(void *ctx, int64_t step, bool best)
     if (best) return DDPM_OK;
     snprintf(t->last, sizeof t->last, "%s", path);
     tool_message(t->ev, "saved %s", path);
-    if (checkpoint_prune(t->run, t->s->v.keep) != DDPM_OK) log_warn("%s", ddpm_last_error());
+    if (checkpoint_prune(t->run, step, t->s->v.keep) != DDPM_OK) log_warn("%s", ddpm_last_error());
     return DDPM_OK;
 }
 

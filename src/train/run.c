@@ -92,6 +92,9 @@ static ddpm_status validate(loop *l, double *val)
     return status;
 }
 
+/* Speeds in the log are those of training steps, without what was done between them. */
+static void pause_window(loop *l, double since) { l->w.start += now() - since; }
+
 /* A grid is for looking at: without one, the run is as good. */
 static void draw(const loop *l)
 {
@@ -104,12 +107,15 @@ static ddpm_status housekeeping(loop *l, const step_report *r)
 {
     const run_config *c = l->c;
     const int64_t step = l->s->step;
-    double val;
+    double val, since = now();
     DDPM_TRY(validate(l, &val));
+    pause_window(l, since);
     const bool logged = due(step, c->log_every) || val >= 0 || step == c->steps;
     if (logged) DDPM_TRY(log_line(l, val));
+    since = now();
     if (due(step, c->save_every) && step != c->steps) DDPM_TRY(save(l, false));
     draw(l);
+    pause_window(l, since);
     const double left = c->steps ? (double)(c->steps - step) * c->batch : 0;
     const run_progress p = { .step = step, .steps = c->steps, .loss = r->loss, .lr = r->lr, .images_per_s = l->speed,
                              .eta_seconds = l->speed > 0 ? left / l->speed : 0, .logged = logged };
