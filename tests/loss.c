@@ -349,13 +349,41 @@ static void test_antithetic(void **state)
     }
 }
 
+/* Whatever is predicted, the weighted error is min(SNR, gamma) times that of x_0. */
+static void test_min_snr(void **state)
+{
+    (void)state;
+    const schedule_config c = schedule_config_of(PROFILE_OPENAI, SCHEDULE_LINEAR, 1000);
+    const mean_type means[] = { MEAN_EPSILON, MEAN_START_X, MEAN_V };
+    const float out = 0.3f, off = 0.55f, xt = -0.2f;
+    schedule s;
+    assert_int_equal(schedule_new(&c, &s), DDPM_OK);
+    for (int m = 0; m < 3; m++)
+        for (int i = 0; i < 1000; i += 37) {
+            const process p = { .s = &s, .mean = means[m] };
+            const double snr = s.alphas_cumprod[i] / (1 - s.alphas_cumprod[i]);
+            float right, wrong;
+            p_xstart(&p, i, (image_dims){ 1, 1 }, &xt, &out, &right);
+            p_xstart(&p, i, (image_dims){ 1, 1 }, &xt, &off, &wrong);
+            const double x0_error = pow((double)wrong - (double)right, 2), error = pow((double)off - (double)out, 2);
+            expect_near("min-SNR", (size_t)i, min_snr_weight(&p, i, 5) * error, fmin(snr, 5) * x0_error, 1e-3 * fmin(snr, 5) * x0_error);
+        }
+    process p = { .s = &s };
+    assert_int_equal(min_snr_check(&p, 5), DDPM_OK);
+    assert_int_equal(min_snr_check(&p, 0), DDPM_EINVAL);
+    assert_int_equal(min_snr_check(&p, NAN), DDPM_EINVAL);
+    p.mean = MEAN_PREVIOUS_X;
+    assert_int_equal(min_snr_check(&p, 5), DDPM_EINVAL);
+    schedule_free(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden_losses), cmocka_unit_test(test_golden_bound), cmocka_unit_test(test_golden_likelihood),
         cmocka_unit_test(test_likelihood_numbers), cmocka_unit_test(test_finite_differences), cmocka_unit_test(test_sum_is_scaled_mean),
         cmocka_unit_test(test_bpd_step), cmocka_unit_test(test_golden_resampler), cmocka_unit_test(test_draws),
-        cmocka_unit_test(test_antithetic),
+        cmocka_unit_test(test_antithetic), cmocka_unit_test(test_min_snr),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -537,6 +537,48 @@ static void test_f32_rows(void **state)
     schedule_free(&full);
 }
 
+/* diffusers, whose float square roots are not the nearest ones, but for 1 - ratio
+ * of neighbours each off by some 6e-8 of 1; in double the shifted and scaled
+ * square roots themselves. */
+static void test_zero_terminal_snr(void **state)
+{
+    (void)state;
+    const char *const names[] = { "linear", "scaled_linear", "squaredcos_cap_v2" };
+    golden_file g = golden_open("tests/golden_solvers/diffusers.safetensors");
+    for (int k = 0; k < 3; k++) {
+        schedule_kind kind;
+        char prefix[48];
+        schedule s;
+        snprintf(prefix, sizeof prefix, "zero_snr/%s", names[k]);
+        assert_int_equal(schedule_kind_find(names[k], &kind), DDPM_OK);
+        schedule_config c = schedule_config_of(PROFILE_DIFFUSERS, kind, 200);
+        c.zero_terminal_snr = true;
+        assert_int_equal(schedule_new(&c, &s), DDPM_OK);
+        const golden betas = golden_tensor(&g, "%s/betas", prefix), bars = golden_tensor(&g, "%s/alphas_cumprod", prefix);
+        for (size_t i = 0; i < 200; i++) {
+            expect_near("beta", s.betas[i], golden_at(&betas, i), 5e-6);
+            expect_near("alpha-bar", s.alphas_cumprod[i], golden_at(&bars, i), 1e-6);
+        }
+        schedule_free(&s);
+    }
+    golden_close(&g);
+    schedule plain = make(PROFILE_OPENAI, SCHEDULE_LINEAR, 1000), s;
+    schedule_config c = schedule_config_of(PROFILE_OPENAI, SCHEDULE_LINEAR, 1000);
+    c.zero_terminal_snr = true;
+    assert_int_equal(schedule_new(&c, &s), DDPM_OK);
+    const double first = plain.sqrt_alphas_cumprod[0], last = plain.sqrt_alphas_cumprod[999];
+    for (int i = 0; i < 1000; i++)
+        expect_near("sqrt(alpha-bar)", s.sqrt_alphas_cumprod[i], (plain.sqrt_alphas_cumprod[i] - last) * first / (first - last), 1e-12);
+    assert_true(s.alphas_cumprod[999] <= 0 && s.betas[999] >= 1);
+    assert_int_equal(process_check(&(process){ .s = &s, .mean = MEAN_EPSILON }), DDPM_EINVAL);
+    assert_int_equal(process_check(&(process){ .s = &s, .mean = MEAN_V }), DDPM_OK);
+    schedule_free(&s);
+    schedule_free(&plain);
+    c = schedule_config_of(PROFILE_HO, SCHEDULE_JSD, 50);
+    c.zero_terminal_snr = true;
+    assert_int_equal(schedule_new(&c, &s), DDPM_EINVAL);      /* it ends there already */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -548,6 +590,7 @@ int main(void)
         cmocka_unit_test(test_golden_diffusers), cmocka_unit_test(test_golden_model_timesteps),
         cmocka_unit_test(test_exact_counts), cmocka_unit_test(test_exact_equals_originals),
         cmocka_unit_test(test_logsnr_even), cmocka_unit_test(test_respaced_rows), cmocka_unit_test(test_f32_rows),
+        cmocka_unit_test(test_zero_terminal_snr),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

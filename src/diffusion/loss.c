@@ -33,6 +33,26 @@ ddpm_status loss_check(loss_type type, const process *p)
     return DDPM_OK;
 }
 
+ddpm_status min_snr_check(const process *p, double gamma)
+{
+    if (!(gamma > 0)) return ddpm_fail(DDPM_EINVAL, "the limit of min-SNR weighting is %g; it must be positive (5 is usual)", gamma);
+    if (p->mean == MEAN_PREVIOUS_X)
+        return ddpm_fail(DDPM_EINVAL, "min-SNR weighting is not defined for previous_x prediction; use epsilon, start_x or v, or leave it out");
+    return DDPM_OK;
+}
+
+double min_snr_weight(const process *p, int i, double gamma)
+{
+    const double bar = p->s->alphas_cumprod[i], snr = bar / (1 - bar), capped = fmin(snr, gamma);
+    switch (p->mean) {
+    case MEAN_EPSILON:    return snr > 0 ? capped / snr : 1;
+    case MEAN_START_X:    return capped;
+    case MEAN_V:          return capped / (snr + 1);
+    case MEAN_PREVIOUS_X: break;
+    }
+    return 1;
+}
+
 /* ---- densities, each with its derivatives ------------------------------------ */
 
 /* KL(N(m1, e^lv1) || N(m2, e^lv2)) in nats, with d/dm2 and d/dlv2. */

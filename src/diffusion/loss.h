@@ -53,6 +53,15 @@ double prior_bpd(const schedule *s, size_t len, const float *x0);
 typedef struct { double vb, xstart_mse, mse; } bpd_terms;
 bpd_terms bpd_step(const process *p, int i, image_dims d, const float *x0, const float *xt, const float *noise, const float *out);
 
+/* Min-SNR-gamma (Hang et al. 2023): the factor of an image's mse at row i that
+ * weighs its x_0 error by c = min(SNR, gamma), SNR = alpha-bar / (1 - alpha-bar):
+ * c / SNR when the network predicts noise, c for x_0, c / (SNR + 1) for v. Meant
+ * for loss_input.weight, so it scales the bound of a learned variance as well. */
+double min_snr_weight(const process *p, int i, double gamma);
+
+/* EINVAL for previous_x, which has no such weight, and unless gamma > 0. */
+ddpm_status min_snr_check(const process *p, double gamma);
+
 double normal_kl(double mean1, double logvar1, double mean2, double logvar2);
 double approx_standard_normal_cdf(double x);
 

@@ -70,12 +70,13 @@ static ddpm_status check_noise(const sampler_env *e)
     return DDPM_OK;
 }
 
-ddpm_status sampler_ddim(const process *p, const sampler_env *e, float *x)
+ddpm_status sampler_ddim_from(const process *p, const sampler_env *e, int row, float *x)
 {
     const sampler_arrays a = { sampler_dims(e), x, e->out, e->z, x, e->pred_xstart };
     DDPM_TRY(check(p));
     DDPM_TRY(check_noise(e));
-    for (int i = p->s->T - 1, k = 0; i >= 0; i--, k++) {
+    DDPM_TRY(sampler_check_row(p, row));
+    for (int i = row, k = p->s->T - 1 - row; i >= 0; i--, k++) {
         DDPM_TRY(sampler_network(p, e, i, x));
         if (sampler_ddim_noisy(p, i, e->eta, e->sigma_hat)) e->noise(e->ctx, k, e->n, e->z);
         sampler_ddim_step(p, i, e->eta, e->sigma_hat, &a);
@@ -83,6 +84,8 @@ ddpm_status sampler_ddim(const process *p, const sampler_env *e, float *x)
     }
     return DDPM_OK;
 }
+
+ddpm_status sampler_ddim(const process *p, const sampler_env *e, float *x) { return sampler_ddim_from(p, e, p->s->T - 1, x); }
 
 ddpm_status sampler_encode(const process *p, const sampler_env *e, float *x)
 {

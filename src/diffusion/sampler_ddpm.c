@@ -37,11 +37,12 @@ void sampler_ddpm_step(const process *p, int i, const sampler_arrays *a)
     else add_fixed_noise((size_t)a->d.pixels * (size_t)a->d.channels, (float)fix_exp(0.5 * (double)p_log_variance(p, i, 0)), a->z, a->x);
 }
 
-ddpm_status sampler_ddpm(const process *p, const sampler_env *e, float *x)
+ddpm_status sampler_ddpm_from(const process *p, const sampler_env *e, int row, float *x)
 {
     const sampler_arrays a = { sampler_dims(e), x, e->out, e->z, x, e->pred_xstart };
     DDPM_TRY(process_check(p));
-    for (int i = p->s->T - 1, k = 0; i >= 0; i--, k++) {
+    DDPM_TRY(sampler_check_row(p, row));
+    for (int i = row, k = p->s->T - 1 - row; i >= 0; i--, k++) {
         DDPM_TRY(sampler_network(p, e, i, x));
         if (sampler_ddpm_noisy(p, i)) e->noise(e->ctx, k, e->n, e->z);
         sampler_ddpm_step(p, i, &a);
@@ -49,3 +50,5 @@ ddpm_status sampler_ddpm(const process *p, const sampler_env *e, float *x)
     }
     return DDPM_OK;
 }
+
+ddpm_status sampler_ddpm(const process *p, const sampler_env *e, float *x) { return sampler_ddpm_from(p, e, p->s->T - 1, x); }

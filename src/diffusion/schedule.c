@@ -221,6 +221,33 @@ static void accumulate(schedule *s)
     }
 }
 
+/* One operation of an f32 code base. */
+static double in_width(const schedule *s, double x) { return s->width == SCHEDULE_F64 ? x : round_f32(x); }
+
+/* New betas, from the ratios of the shifted and scaled alpha-bar; the last is 1. */
+static void rescale_to_zero_snr(schedule *s)
+{
+    const double first = in_width(s, sqrt(s->alphas_cumprod[0])), last = in_width(s, sqrt(s->alphas_cumprod[s->T - 1]));
+    const double scale = in_width(s, first / in_width(s, first - last));
+    double prev = 1;
+    for (int i = 0; i < s->T; i++) {
+        const double root = in_width(s, in_width(s, in_width(s, sqrt(s->alphas_cumprod[i])) - last) * scale);
+        const double bar = in_width(s, root * root);
+        s->betas[i] = in_width(s, 1 - in_width(s, bar / prev));
+        prev = bar;
+    }
+}
+
+static ddpm_status end_at_zero_snr(const schedule_config *c, schedule *s)
+{
+    if (s->alphas_cumprod[s->T - 1] <= 0)
+        return ddpm_fail(DDPM_EINVAL, "the %s noise schedule ends without signal already; leave out the rescaling to zero "
+                         "terminal SNR", schedule_kind_name(c->kind));
+    rescale_to_zero_snr(s);
+    accumulate(s);
+    return DDPM_OK;
+}
+
 static ddpm_status check_config(const schedule_config *c)
 {
     if (c->T < 2 || c->T > SCHEDULE_MAX_T)
@@ -258,6 +285,7 @@ ddpm_status schedule_new(const schedule_config *c, schedule *s)
         if (!(s->alphas_cumprod[0] < 1))
             status = ddpm_fail(DDPM_EINVAL, "beta[0] of the %s noise schedule, %g, is too small to change alpha-bar",
                                schedule_kind_name(c->kind), s->betas[0]);
+        else if (c->zero_terminal_snr) status = end_at_zero_snr(c, s);
     }
     if (status != DDPM_OK) {
         schedule_free(s);

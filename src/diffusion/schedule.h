@@ -52,6 +52,9 @@ typedef struct {
     schedule_width  width;
     schedule_logvar logvar;
     const double   *custom;                /* [T] betas of SCHEDULE_CUSTOM, borrowed */
+    bool            zero_terminal_snr;     /* shift and scale sqrt(alpha-bar) so that it ends at 0 and
+                                              row 0 stays (Lin et al. 2023, algorithm 1): x_T is pure
+                                              noise, so the network must predict v or x_0 */
 } schedule_config;
 
 enum { SCHEDULE_MAX_T = 1000000 };
