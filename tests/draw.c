@@ -66,7 +66,7 @@ static void draw(const fixture *f, const method *m, int first, int n, float *x)
     int y[IMAGES];
     int64_t calls = 0;
     process p = f->process;
-    drawing d = { .net = f->net, .weights = f->w, .p = &p, .eta = m->eta };
+    drawing d = { .net = f->net, .weights = f->w, .p = &p, .eta = m->eta, .guidance = 1 };
     p.var = m->var;
     check(sampler_find(m->sampler, &d.method));
     for (int i = 0; i < n; i++) {
@@ -111,7 +111,7 @@ static void test_given_latents(void **state)
     const uint64_t seed = 100, index = 0;
     const int y = 0;
     draw(&f, &methods[2], 0, 1, base);
-    drawing d = { .net = f.net, .weights = f.w, .p = &f.process };
+    drawing d = { .net = f.net, .weights = f.w, .p = &f.process, .guidance = 1 };
     check(sampler_find("ddim", &d.method));
     rng_normals((rng_address){ seed, RNG_XT, 0, index }, 0, IMAGE, x);       /* the same latents by hand */
     const draw_batch b = { .n = 1, .seed = &seed, .index = &index, .y = &y, .given_xT = true, .x = x };

@@ -186,7 +186,8 @@ static ddpm_status draw_some(session *s, int first, int n, uint8_t *pixels)
     }
     const bool latents = s->request->v.xT[0];
     if (status == DDPM_OK && latents) status = read_latents(s, (int64_t)s->first_index + first, n, x);
-    const drawing d = { .net = s->net, .weights = s->weights, .p = &s->how.p, .method = s->how.method, .eta = s->how.eta };
+    const drawing d = { .net = s->net, .weights = s->weights, .p = &s->how.p, .method = s->how.method, .eta = s->how.eta,
+                        .guidance = s->request->v.guidance, .null_class = s->model->s.v.num_classes };
     const draw_batch b = { .n = n, .seed = address, .index = address + n, .y = s->model->s.v.class_cond ? y : NULL,
                            .given_xT = latents, .x = x, .calls = &s->calls };
     if (status == DDPM_OK) status = draw_images(&d, &b);
@@ -204,10 +205,10 @@ static ddpm_status write_png(const session *s, const char *path, const image *im
     char seed_text[32], index_text[32], how[128];
     snprintf(seed_text, sizeof seed_text, "%llu", (unsigned long long)seed);
     snprintf(index_text, sizeof index_text, "%llu", (unsigned long long)index);
-    snprintf(how, sizeof how, "%s, %d steps, eta %g, clip %s, variance %s, %s", s->how.method->name, s->how.steps.T, s->how.eta,
+    snprintf(how, sizeof how, "%s, %d steps, eta %g, guidance %g, clip %s, variance %s, %s", s->how.method->name, s->how.steps.T, s->how.eta, v->guidance,
              clip_mode_name(s->how.p.clip), var_type_name(s->how.p.var), v->quantize == QUANTIZE_TRUNCATE ? "truncated" : "rounded");
     const png_pair text[] = { { "Software", "ddpm " DDPM_VERSION }, { "model", s->fingerprint }, { "seed", seed_text }, { "index", index_text },
-                              { "sampler", how }, { "spacing", v->timestep_respacing[0] ? v->timestep_respacing : v->spacing },
+                              { "sampler", how }, { "spacing", s->how.spacing },
                               { "precision", engine_precision(&s->e) }, { "isa", s->e.backend->isa }, { "class", label } };
     const int count = sizeof text / sizeof *text;
     return png_write(path, im, text, s->model->s.v.class_cond ? count : count - 1);
@@ -330,7 +331,7 @@ static ddpm_status prepare(session *s, const char *model)
 {
     DDPM_TRY(choose_output(s));
     DDPM_TRY(choose_images(s));
-    DDPM_TRY(model_open(model, s->request->v.weights, &s->file));
+    DDPM_TRY(model_open_with(model, s->request->v.weights, s->request, &s->file));
     s->model = model_describe(s->file);
     DDPM_TRY(sampling_new(&s->model->s, s->request, &s->how));
     s->labels = calloc((size_t)s->count, sizeof *s->labels);

@@ -2,6 +2,7 @@
 
 #include "diffusion/respace.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,6 +37,9 @@ static ddpm_status count_steps(const settings *request, const sampler *method, i
     return DDPM_OK;
 }
 
+/* The papers' own methods; the others want steps that are even in log-SNR. */
+static bool plain(const sampler *method) { return !strcmp(method->name, "ddim") || !strcmp(method->name, "ddpm"); }
+
 static ddpm_status choose_steps(const settings *request, sampling *s)
 {
     static const char OPENAI[] = "openai:";
@@ -43,13 +47,15 @@ static ddpm_status choose_steps(const settings *request, sampling *s)
     const char *spec = v->timestep_respacing[0] ? v->timestep_respacing : !strncmp(v->spacing, OPENAI, sizeof OPENAI - 1) ? v->spacing + sizeof OPENAI - 1 : NULL;
     if (spec) {
         if (given(request, "steps")) return ddpm_fail(DDPM_EINVAL, "--steps contradicts the list of steps \"%s\"; give one of them", spec);
+        s->spacing = spec;
         return schedule_respace_openai(&s->full, spec, &s->steps);
     }
     int steps;
-    spacing_kind kind;
+    spacing_kind kind = plain(s->method) ? SPACING_TRAILING : SPACING_LOGSNR;
     step_list list = { 0 };
     DDPM_TRY(count_steps(request, s->method, s->full.T, &steps));
-    DDPM_TRY(spacing_find(v->spacing, &kind));
+    if (strcmp(v->spacing, "auto")) DDPM_TRY(spacing_find(v->spacing, &kind));
+    s->spacing = spacing_name(kind);
     DDPM_TRY(respace_exact(&s->full, steps, kind, &list));
     const ddpm_status status = schedule_respace(&s->full, list.t, list.n, &s->steps);
     step_list_free(&list);
@@ -85,16 +91,27 @@ static ddpm_status choose_method(const settings *request, const sampler **method
 {
     const settings_values *v = &request->v;
     const bool chosen = given(request, "sampler"), theirs = given(request, "use_ddim") || v->timestep_respacing[0];
-    if (chosen && v->sampler == SAMPLER_DDPM && v->use_ddim) return ddpm_fail(DDPM_EINVAL, "--use_ddim contradicts --sampler ddpm; give one of them");
-    const bool ddim = chosen || !theirs ? v->sampler == SAMPLER_DDIM : v->use_ddim;
-    if (!ddim && given(request, "eta")) return ddpm_fail(DDPM_EINVAL, "--eta %g: the sampler ddpm has no eta; use --sampler ddim", v->eta);
-    return sampler_find(ddim ? "ddim" : "ddpm", method);
+    char name[OPTION_TEXT_SIZE];
+    options_print(settings_options, v, options_find(settings_options, "sampler"), name);
+    if (chosen && v->sampler != SAMPLER_DDIM && v->use_ddim) return ddpm_fail(DDPM_EINVAL, "--use_ddim contradicts --sampler %s; give one of them", name);
+    if (!chosen && theirs) snprintf(name, sizeof name, "%s", v->use_ddim ? "ddim" : "ddpm");
+    if (strcmp(name, "ddim") && given(request, "eta")) return ddpm_fail(DDPM_EINVAL, "--eta %g: the sampler %s has no eta; use --sampler ddim", v->eta, name);
+    return sampler_find(name, method);
+}
+
+/* Guidance compares a class with none, which only label dropout teaches. */
+static ddpm_status check_guidance(const settings *model, const settings *request)
+{
+    if (request->v.guidance == 1 || (model->v.class_cond && model->v.label_dropout > 0)) return DDPM_OK;
+    return ddpm_fail(DDPM_EINVAL, "--guidance %g: this model was trained without %s; train with --class_cond and --label_dropout to guide it",
+                     request->v.guidance, model->v.class_cond ? "label dropout" : "classes");
 }
 
 static ddpm_status choose(const settings *model, const settings *request, sampling *s)
 {
     DDPM_TRY(sampling_process(model, &s->full, &s->trained));
     DDPM_TRY(choose_method(request, &s->method));
+    DDPM_TRY(check_guidance(model, request));
     DDPM_TRY(choose_steps(request, s));
     s->p = s->trained;
     s->p.s = &s->steps;

@@ -13,6 +13,7 @@ typedef struct {
     process        trained, p;     /* on full; on steps                   */
     const sampler *method;
     double         eta;
+    const char    *spacing;        /* name of the rule, or the spec it came from; borrowed      */
 } sampling;
 
 /* The trained process of a model; *full is freed with schedule_free. */

@@ -9,7 +9,7 @@
 enum { MAX_PRESETS = 64 };
 
 #define AT(field) offsetof(settings_values, field)
-#define NET (GROUP_TRAIN | GROUP_SAMPLE | GROUP_PLAN | GROUP_BENCH | GROUP_MODEL)
+#define NET (GROUP_TRAIN | GROUP_SAMPLE | GROUP_INFO | GROUP_PLAN | GROUP_BENCH | GROUP_MODEL)
 #define PROCESS NET
 #define TRAIN (GROUP_TRAIN | GROUP_PLAN | GROUP_RUN)
 #define LOOP (GROUP_TRAIN)
@@ -70,7 +70,7 @@ const option settings_options[] = {
 
     /* training */
     { "data_dir", NULL, 0, OPT_STRING, AT(data_dir), "", 0, 0, NULL, GROUP_TRAIN | GROUP_PLAN, "DATA", "Another spelling of the DATA argument." },
-    { "preset", NULL, 0, OPT_STRING, AT(preset), "", 0, 0, NULL, GROUP_TRAIN | GROUP_PLAN | GROUP_BENCH, "NAME", "A published configuration by name; `list` prints them." },
+    { "preset", NULL, 0, OPT_STRING, AT(preset), "", 0, 0, NULL, GROUP_TRAIN | GROUP_SAMPLE | GROUP_INFO | GROUP_PLAN | GROUP_BENCH, "NAME", "A published configuration by name; `list` prints them." },
     { "config", NULL, 0, OPT_STRING, AT(config), "", 0, 0, NULL, GROUP_TRAIN | GROUP_PLAN | GROUP_CALL, "FILE", "Read values from a JSON file such as RUN/config.json." },
     { "batch_size", "batch", 0, OPT_INT, AT(batch_size), "0", 0, 1000000, NULL, TRAIN | GROUP_SAMPLE | GROUP_BENCH, "N", "Images of a step (global), or drawn at once; 0: 128 to train, 32 to sample." },
     INT(microbatch, "-1", -1, 1000000, TRAIN, "Images computed at once, -1: chosen. Changes memory only, unless microbatch_reduce is sum."),
@@ -110,16 +110,17 @@ const option settings_options[] = {
     /* sampling */
     TEXT(model_path, DRAW, "MODEL", "Another spelling of the MODEL argument."),
     { "num_samples", NULL, 'n', OPT_INT, AT(num_samples), "16", 1, 100000000, NULL, DRAW, "N", "Images to draw." },
-    CHOICE(sampler, "ddim", "ddim|ddpm", DRAW, "Sampling method."),
-    { "spacing", NULL, 0, OPT_STRING, AT(spacing), "trailing", 0, 0, NULL, DRAW, "RULE", "Which timesteps: uniform, quad, leading, linspace, trailing, logsnr, or openai:SPEC." },
+    CHOICE(sampler, "ddim", "ddim|ddpm|dpm++2m|unipc|heun", DRAW, "Sampling method."),
+    { "spacing", NULL, 0, OPT_STRING, AT(spacing), "auto", 0, 0, NULL, DRAW, "RULE", "Which timesteps; auto: trailing, or logsnr for dpm++2m, unipc, heun. Others: uniform, quad, leading, linspace, trailing, logsnr, or openai:SPEC." },
     TEXT(timestep_respacing, DRAW, "SPEC", "improved-diffusion's spelling of --spacing openai:SPEC."),
     REAL(eta, "0", 0, 100, DRAW, "Noise of DDIM: 0 none, 1 as much as DDPM."),
+    REAL(guidance, "1", 0, 1000, DRAW, "Classifier-free guidance: 1 none, larger follows the class more closely."),
     BOOL(use_ddim, "false", DRAW, "improved-diffusion's spelling of --sampler ddim."),
     CHOICE(clip, "auto", "auto|none|rederive|x0", DRAW, "Clipping of x_0; auto: the model's, else rederive."),
     BOOL(clip_denoised, "true", DRAW, "improved-diffusion's spelling of --clip: false is none."),
     { "class", NULL, 0, OPT_STRING, AT(class_label), "all", 0, 0, NULL, DRAW, "C", "Class by name or number, all (in turn), or random." },
     CHOICE(quantize, "round", "round|truncate", DRAW, "How values become 8-bit pixels."),
-    CHOICE(weights, "ema", "ema|raw", DRAW, "Averaged or raw weights."),
+    CHOICE(weights, "ema", "ema|raw", DRAW | GROUP_INFO, "Averaged or raw weights."),
     I64(index, "-1", -1, 1e15, DRAW, "Draw only the image with this index."),
     TEXT(seeds, DRAW, "A-B", "One image for each seed of a range."),
     TEXT(xT, DRAW, "FILE", "Start from the latents of a .safetensors file: a tensor xT [n,channels,height,width]."),

@@ -52,7 +52,7 @@ typedef struct {
          xT[OPTION_STRING_SIZE];
     int num_samples, sampler, clip, quantize, weights;
     int64_t index;
-    double eta;
+    double eta, guidance;
     bool use_ddim, clip_denoised;
 
     /* every command */
@@ -81,7 +81,7 @@ enum { LOSS_AUTO };            /* the others: loss_type + 1 */
 enum { REDUCE_MEAN, REDUCE_SUM };
 enum { LR_AUTO, LR_CONSTANT, LR_LINEAR, LR_COSINE };
 enum { WEIGHTS_EMA, WEIGHTS_RAW };
-enum { SAMPLER_DDIM, SAMPLER_DDPM };
+enum { SAMPLER_DDIM };               /* the others: sampling.c finds them by name */
 enum { QUANTIZE_ROUND, QUANTIZE_TRUNCATE };
 enum { SAMPLE_CLIP_AUTO, SAMPLE_CLIP_NONE, SAMPLE_CLIP_REDERIVE, SAMPLE_CLIP_X0 };
 

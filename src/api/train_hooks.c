@@ -70,7 +70,7 @@ static ddpm_status draw(void *ctx, int64_t step)
         y[i] = classes ? i % classes : 0;
     }
     nn_weights_pack(t->averaged, t->e.threads);
-    const drawing d = { .net = t->net, .weights = t->averaged, .p = &t->how.p, .method = t->how.method, .eta = t->how.eta };
+    const drawing d = { .net = t->net, .weights = t->averaged, .p = &t->how.p, .method = t->how.method, .eta = t->how.eta, .guidance = 1 };
     const draw_batch b = { .n = n, .seed = address, .index = address + n, .y = classes ? y : NULL, .x = x };
     if (status == DDPM_OK) status = draw_images(&d, &b);
     if (status == DDPM_OK) status = write_grid(t, x, n, columns, step);

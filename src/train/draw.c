@@ -1,6 +1,7 @@
 #include "train/draw.h"
 
 #include "base/rng.h"
+#include "diffusion/guidance.h"
 #include "io/image.h"
 
 #include <math.h>
@@ -9,12 +10,14 @@
 
 /* What the sampler's callbacks see. */
 typedef struct {
-    const drawing *d; const draw_batch *b;
-    size_t         image;
-    float         *wide;        /* NULL, or the output of a network that says more than the process reads */
+    const drawing    *d;
+    const draw_batch *b;
+    size_t            image;
+    float            *wide;     /* NULL, or the output of a network that says more than the process reads */
+    classifier_free   free;
 } draw_context;
 
-static ddpm_status denoise(void *ctx, int n, const float *t, const int *y, const float *x, float *out)
+static ddpm_status network(void *ctx, int n, const float *t, const int *y, const float *x, float *out)
 {
     const draw_context *c = ctx;
     const nn_shape s = denoiser_unet(c->d->net)->out->shape;
@@ -25,6 +28,12 @@ static ddpm_status denoise(void *ctx, int n, const float *t, const int *y, const
     for (size_t i = 0; i < (size_t)n * (size_t)(s.h * s.w); i++)      /* a learned variance that is not asked for */
         memcpy(out + i * (size_t)channels, c->wide + i * (size_t)s.c, (size_t)channels * sizeof *out);
     return DDPM_OK;
+}
+
+static ddpm_status denoise(void *ctx, int n, const float *t, const int *y, const float *x, float *out)
+{
+    draw_context *c = ctx;
+    return c->d->guidance == 1 ? network(c, n, t, y, x, out) : classifier_free_denoise(&c->free, n, t, y, x, out);
 }
 
 static void normals(const draw_context *c, rng_stream stream, uint64_t step, int n, float *z)
@@ -43,19 +52,32 @@ static void observe(void *ctx, int step, int t, const float *x, const float *pre
     c->d->observe(c->d->observe_ctx, step, t, x, pred_xstart);
 }
 
+/* Everything but the images themselves; freed by the caller, also after an error. */
+static ddpm_status reserve(draw_context *c, sampler_env *e)
+{
+    const drawing *d = c->d;
+    const nn_shape in = denoiser_unet(d->net)->x->shape, out = denoiser_unet(d->net)->out->shape;
+    const bool guided = d->guidance != 1;
+    const size_t calls = guided ? 2 : 1;
+    *e = (sampler_env){ .denoise = denoise, .noise = noise, .observe = d->observe ? observe : NULL, .ctx = c, .n = c->b->n,
+                        .dims = { in.h * in.w, in.c }, .y = c->b->y, .eta = d->eta, .sigma_hat = d->sigma_hat };
+    c->free = (classifier_free){ .denoise = network, .ctx = c, .p = d->p, .scale = d->guidance, .null_class = d->null_class,
+                                 .n = e->n, .dims = e->dims };
+    if (out.c != process_out_channels(d->p, in.c) && !(c->wide = malloc(calls * (size_t)e->n * nn_image_len(out) * sizeof *c->wide)))
+        return ddpm_fail(DDPM_ENOMEM, "no memory to draw %d images at once", e->n);
+    if (guided) DDPM_TRY(classifier_free_reserve(&c->free));
+    return sampler_reserve(d->p, e);
+}
+
 ddpm_status draw_images(const drawing *d, const draw_batch *b)
 {
-    const nn_shape s = denoiser_unet(d->net)->x->shape;
-    draw_context c = { .d = d, .b = b, .image = nn_image_len(s) };
-    sampler_env e = { .denoise = denoise, .noise = noise, .observe = d->observe ? observe : NULL, .ctx = &c, .n = b->n,
-                      .dims = { s.h * s.w, s.c }, .y = b->y, .eta = d->eta, .sigma_hat = d->sigma_hat };
+    draw_context c = { .d = d, .b = b, .image = nn_image_len(denoiser_unet(d->net)->x->shape) };
+    sampler_env e;
     if (!b->given_xT) normals(&c, RNG_XT, 0, b->n, b->x);
-    const nn_shape wide = denoiser_unet(d->net)->out->shape;
-    if (wide.c != process_out_channels(d->p, s.c) && !(c.wide = malloc((size_t)b->n * nn_image_len(wide) * sizeof *c.wide)))
-        return ddpm_fail(DDPM_ENOMEM, "no memory to draw %d images at once", b->n);
-    ddpm_status status = sampler_reserve(d->p, &e);
+    ddpm_status status = reserve(&c, &e);
     if (status == DDPM_OK) status = d->method->run(d->p, &e, b->x);
     sampler_release(&e);
+    classifier_free_release(&c.free);
     free(c.wide);
     return status;
 }

@@ -16,6 +16,8 @@ typedef struct {
     const process    *p;          /* its schedule holds the steps to walk            */
     const sampler    *method;
     double            eta;
+    double            guidance;   /* classifier-free scale; 1: none, else y and a network with a null class */
+    int               null_class; /* its label                                        */
     bool              sigma_hat;
     observe_fn        observe;    /* or NULL; sees all n images after each step      */
     void             *observe_ctx;
