@@ -22,6 +22,7 @@ demo: deps
 check: deps
 	@$(MAKE) --no-print-directory all
 	@tools/check_layers.sh
+	@tools/check_tour.sh
 	@ctest --test-dir $(BUILD) --output-on-failure -j2
 	@$(MAKE) --no-print-directory check-sanitize
 

@@ -3,6 +3,8 @@
 ddpm_status cmd_info(invocation *call)
 {
     const char *path;
+    if (command_wants_presets(call)) return command_presets(call);
+    DDPM_TRY(command_sources(call));
     DDPM_TRY(command_subject(call, "PATH", "", "", &path));
     return tool_info(&call->s, path, &call->text, &call->document);
 }

@@ -23,6 +23,8 @@ typedef ddpm_status (*command_run)(invocation *call);
 
 ddpm_status cmd_train(invocation *call);
 ddpm_status cmd_sample(invocation *call);
+ddpm_status cmd_nll(invocation *call);
+ddpm_status cmd_convert(invocation *call);
 ddpm_status cmd_info(invocation *call);
 ddpm_status cmd_plan(invocation *call);
 ddpm_status cmd_bench(invocation *call);

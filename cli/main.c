@@ -24,6 +24,13 @@ static const option_command commands[] = {
     { "sample", "MODEL -o OUT [OPTION]...", "draw images from a model",
       "MODEL is a run folder, a diffusers pipeline folder, a checkpoint or the name of a bundled model. OUT is a .png grid, an .npz in OpenAI's form, or a folder.",
       GROUP_SAMPLE },
+    { "nll", "MODEL DATA [OPTION]...", "bits per dimension of images under a model",
+      "The variational bound as the authors compute it: every one of the T terms has fresh noise, x_0 is clipped. MODEL is what `ddpm sample` takes, DATA what "
+      "`ddpm train` takes. With --steps K an image's bound is estimated from K of its terms, without bias and with an error. -o FILE.csv has a line for each "
+      "image, -o FILE.npz every term.",
+      GROUP_NLL },
+    { "convert", "MODEL OUT [OPTION]...", "write a model as a pipeline folder that diffusers opens too",
+      "MODEL is what `ddpm sample` takes. OUT gets its weights and description, not the state of a run.", GROUP_CONVERT },
     { "info", "PATH [OPTION]...", "say what a model, run, data set, sample or configuration is", NULL, GROUP_INFO },
     { "plan", "train DATA|sample MODEL [OPTION]...", "memory, disk and time that a command needs, before it runs",
       "Takes the options of the command it plans.", GROUP_PLAN | GROUP_TRAIN | GROUP_SAMPLE },
@@ -37,7 +44,8 @@ static const option_command commands[] = {
 
 /* What runs the commands that take options; `signals`: they ask for requests between steps. */
 static const struct { const char *name; command_run run; int words; bool signals; } runs[] = {
-    { "train", cmd_train, 1, true }, { "sample", cmd_sample, 1, true }, { "info", cmd_info, 1, false },
+    { "train", cmd_train, 1, true }, { "sample", cmd_sample, 1, true }, { "nll", cmd_nll, 2, true },       { "info", cmd_info, 1, false },
+    { "convert", cmd_convert, 2, false },
     { "plan", cmd_plan, 2, false },  { "bench", cmd_bench, 0, false },  { "doctor", cmd_doctor, 0, false },
 };
 

@@ -41,7 +41,7 @@ ddpm_status stored_list(const settings *s, const nn_params *layout, names_style 
 typedef struct {
     safetensors_tensor *tensors;          /* names owned                             */
     stored_tensor      *from;
-    const float       **slab;
+    const float       **slab;             /* NULL: the tensor's own data, as they are */
     int                 count;
     float              *scratch;          /* three times the largest parameter       */
     size_t              largest;          /* its elements                            */
@@ -50,6 +50,8 @@ typedef struct {
 typedef struct { const char *name; uint32_t crc; } extra_crc;
 
 ddpm_status tensor_set_add(tensor_set *set, const stored_tensor *list, int count, const char *prefix, const float *slab, bool half);
+/* A tensor that is not of the network; its data outlive the set. */
+ddpm_status tensor_set_add_plain(tensor_set *set, const safetensors_tensor *t);
 /* `meta` has room for one more entry, which becomes crc_key: every tensor's checksum and the extra ones. */
 ddpm_status tensor_set_write(tensor_set *set, const char *path, safetensors_meta *meta, int meta_count, const char *crc_key,
                              const extra_crc *extra, int extra_count);

@@ -53,6 +53,11 @@ static ddpm_status list_slabs(const settings *s, const trainer_state *state, sla
     return DDPM_OK;
 }
 
+/* The loss history of importance-sampled timesteps: [T, SECOND_MOMENT_HISTORY] and [T]. */
+#define HISTORY "lsm_history"
+#define COUNT   "lsm_count"
+enum { HISTORY_TENSORS = 2 };
+
 /* --- writing --------------------------------------------------------------------------- */
 
 static ddpm_status fill_meta(const checkpoint_source *src, uint32_t config_crc, char text[META_COUNT][VALUE_SIZE])
@@ -82,11 +87,25 @@ static ddpm_status write_set(tensor_set *set, const char *path, const checkpoint
     return tensor_set_write(set, path, meta, META_COUNT, KEY_STATE_CRC, &extra, 1);
 }
 
+static ddpm_status add_history(tensor_set *set, const second_moment *m, int64_t **counts)
+{
+    const int64_t T = m->T;
+    *counts = malloc((size_t)T * sizeof **counts);
+    if (!*counts) return ddpm_fail(DDPM_ENOMEM, "no memory for the loss history of %lld timesteps", (long long)T);
+    for (int64_t t = 0; t < T; t++) (*counts)[t] = m->count[t];
+    const safetensors_tensor history = { .name = HISTORY, .dtype = ST_F64, .ndim = 2, .shape = { T, SECOND_MOMENT_HISTORY }, .data = m->history,
+                                         .bytes = (size_t)T * SECOND_MOMENT_HISTORY * sizeof *m->history };
+    const safetensors_tensor count = { .name = COUNT, .dtype = ST_I64, .ndim = 1, .shape = { T }, .data = *counts, .bytes = (size_t)T * sizeof **counts };
+    DDPM_TRY(tensor_set_add_plain(set, &history));
+    return tensor_set_add_plain(set, &count);
+}
+
 ddpm_status state_write(const char *dir, const checkpoint_source *src, uint32_t config_crc)
 {
     char path[MODEL_PATH_SIZE];
     slab_list slabs;
     stored_tensor *list = NULL;
+    int64_t *counts = NULL;
     int count;
     tensor_set set = { 0 };
     DDPM_TRY(checkpoint_join(path, dir, FILE_STATE));
@@ -94,8 +113,10 @@ ddpm_status state_write(const char *dir, const checkpoint_source *src, uint32_t 
     DDPM_TRY(stored_list(src->s, src->state->params, NAMES_OPENAI, &list, &count));
     ddpm_status s = DDPM_OK;
     for (int k = 0; k < slabs.count && s == DDPM_OK; k++) s = tensor_set_add(&set, list, count, slabs.prefix[k], slabs.slab[k], false);
+    if (s == DDPM_OK && src->state->moments) s = add_history(&set, src->state->moments, &counts);
     if (s == DDPM_OK) s = write_set(&set, path, src, config_crc);
     tensor_set_free(&set);
+    free(counts);
     free(list);
     return s;
 }
@@ -160,12 +181,39 @@ static ddpm_status check_count(const safetensors *st, int tensors, const setting
                      safetensors_path(st), safetensors_count(st), tensors, rates);
 }
 
+static ddpm_status need_plain(const safetensors *st, const char *name, safetensors_dtype dtype, size_t bytes, const safetensors_tensor **t)
+{
+    DDPM_TRY(safetensors_need(st, name, t));
+    if ((*t)->dtype == dtype && (*t)->bytes == bytes) return DDPM_OK;
+    return ddpm_fail(DDPM_EFORMAT, "%s: tensor \"%s\" is not of the type and size that this number of timesteps needs", safetensors_path(st), name);
+}
+
+static ddpm_status read_history(const safetensors *st, second_moment *m)
+{
+    const size_t T = (size_t)m->T;
+    const safetensors_tensor *history, *count;
+    DDPM_TRY(need_plain(st, HISTORY, ST_F64, T * SECOND_MOMENT_HISTORY * sizeof *m->history, &history));
+    DDPM_TRY(need_plain(st, COUNT, ST_I64, T * sizeof(int64_t), &count));
+    memcpy(m->history, history->data, history->bytes);
+    for (size_t t = 0; t < T; t++) {
+        int64_t n;
+        bool good = true;
+        memcpy(&n, (const char *)count->data + t * sizeof n, sizeof n);
+        for (int j = 0; j < SECOND_MOMENT_HISTORY; j++) good = good && isfinite(m->history[t * SECOND_MOMENT_HISTORY + (size_t)j]);
+        if (!good || n < 0 || n > SECOND_MOMENT_HISTORY)
+            return ddpm_fail(DDPM_EFORMAT, "%s: the loss history of timestep %zu is not one of up to %d numbers", safetensors_path(st), t, SECOND_MOMENT_HISTORY);
+        m->count[t] = (int)n;
+    }
+    return DDPM_OK;
+}
+
 static ddpm_status fill_state(const safetensors *st, const settings *s, const stored_tensor *list, int count, trainer_state *state, double *best)
 {
     slab_list slabs;
     DDPM_TRY(list_slabs(s, state, &slabs));
-    DDPM_TRY(check_count(st, count * slabs.count, s));
+    DDPM_TRY(check_count(st, count * slabs.count + (state->moments ? HISTORY_TENSORS : 0), s));
     for (int k = 0; k < slabs.count; k++) DDPM_TRY(tensors_read(st, list, count, slabs.prefix[k], slabs.slab[k], state->params->len));
+    if (state->moments) DDPM_TRY(read_history(st, state->moments));
     DDPM_TRY(read_counter(st, META_STEP, &state->step));
     DDPM_TRY(read_counter(st, META_UPDATES, &state->updates));
     DDPM_TRY(read_counter(st, META_DROPPED, &state->dropped));

@@ -74,7 +74,8 @@ static size_t fused_row(const stored_tensor *t, size_t j)
 
 /* --- writing -------------------------------------------------------------------------- */
 
-ddpm_status tensor_set_add(tensor_set *set, const stored_tensor *list, int count, const char *prefix, const float *slab, bool half)
+/* Room for `count` more tensors. */
+static ddpm_status grow(tensor_set *set, int count)
 {
     const size_t total = (size_t)set->count + (size_t)count + 1;
     safetensors_tensor *tensors = reallocarray(set->tensors, total, sizeof *tensors);
@@ -83,7 +84,12 @@ ddpm_status tensor_set_add(tensor_set *set, const stored_tensor *list, int count
     if (from) set->from = from;
     const float **slabs = reallocarray(set->slab, total, sizeof *slabs);
     if (slabs) set->slab = slabs;
-    if (!tensors || !from || !slabs) return ddpm_fail(DDPM_ENOMEM, "no memory for the names of %d tensors", count);
+    return tensors && from && slabs ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for the names of %d tensors", count);
+}
+
+ddpm_status tensor_set_add(tensor_set *set, const stored_tensor *list, int count, const char *prefix, const float *slab, bool half)
+{
+    DDPM_TRY(grow(set, count));
     for (int i = 0; i < count; i++) {
         char *name = NULL;
         if (asprintf(&name, "%s%s", prefix, list[i].name) < 0) return ddpm_fail(DDPM_ENOMEM, "no memory for a tensor's name");
@@ -93,6 +99,17 @@ ddpm_status tensor_set_add(tensor_set *set, const stored_tensor *list, int count
         set->from[set->count] = list[i];
         set->slab[set->count++] = slab;
     }
+    return DDPM_OK;
+}
+
+ddpm_status tensor_set_add_plain(tensor_set *set, const safetensors_tensor *t)
+{
+    DDPM_TRY(grow(set, 1));
+    set->tensors[set->count] = *t;
+    set->tensors[set->count].name = strdup(t->name);
+    if (!set->tensors[set->count].name) return ddpm_fail(DDPM_ENOMEM, "no memory for a tensor's name");
+    set->from[set->count] = (stored_tensor){ 0 };
+    set->slab[set->count++] = NULL;
     return DDPM_OK;
 }
 
@@ -109,8 +126,10 @@ void tensor_set_free(tensor_set *set)
 static ddpm_status make_scratch(tensor_set *set)
 {
     size_t largest = 1;
-    for (int i = 0; i < set->count; i++)
-        if (nn_len(set->from[i].p->shape) > largest) largest = nn_len(set->from[i].p->shape);
+    for (int i = 0; i < set->count; i++) {
+        const size_t len = set->slab[i] ? nn_len(set->from[i].p->shape) : set->tensors[i].bytes / sizeof(float) + 1;
+        if (len > largest) largest = len;
+    }
     set->largest = largest;
     set->scratch = reallocarray(NULL, largest, 3 * sizeof *set->scratch);
     return set->scratch ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory to convert a tensor of %zu numbers", largest);
@@ -121,6 +140,10 @@ static ddpm_status produce(void *ctx, int i, void *buffer)
     const tensor_set *set = ctx;
     const stored_tensor *t = &set->from[i];
     float *whole = set->scratch, *part = whole;
+    if (!set->slab[i]) {
+        memcpy(buffer, set->tensors[i].data, set->tensors[i].bytes);
+        return DDPM_OK;
+    }
     nn_param_to_file(t->p, set->slab[i] + t->p->offset, whole);
     if (t->parts == 3) {
         const size_t row = t->len / (size_t)t->shape[0];

@@ -11,7 +11,7 @@
 enum { SHOWN_CLASSES = 20 };
 
 /* What is said, twice: lines for people and a document. */
-typedef struct { FILE *f; json *o; } report;
+typedef struct { FILE *f; json *o; const settings *request; } report;
 
 static void say(const report *r, const char *key, const char *label, const char *value)
 {
@@ -113,7 +113,7 @@ static ddpm_status describe_model(const report *r, const model_file *m)
 static ddpm_status open_and_describe(const report *r, const char *path)
 {
     model_file *m = NULL;
-    DDPM_TRY(model_open(path, WEIGHTS_EMA, &m));
+    DDPM_TRY(model_open_with(path, r->request->v.weights, r->request, &m));
     const ddpm_status s = describe_model(r, m);
     model_close(m);
     return s;
@@ -169,7 +169,7 @@ static ddpm_status describe_run(const report *r, const char *run)
     char path[MODEL_PATH_SIZE];
     say(r, "kind", "kind", "run");
     DDPM_TRY(checkpoint_join(path, run, "config.json"));
-    const report model = { r->f, json_new_object() };
+    const report model = { r->f, json_new_object(), r->request };
     ddpm_status s = say_config(r, path);
     if (s == DDPM_OK) s = say_last_line(r, run);
     if (s == DDPM_OK) s = checkpoint_newest(run, path);
@@ -228,7 +228,7 @@ static ddpm_status describe_either(const report *r, const char *path)
 {
     char first[512], second[512];
     const bool model_files = checkpoint_has(path, FILE_DDPM) || checkpoint_has(path, FILE_INDEX) || checkpoint_has(path, FILE_UNET) ||
-                             checkpoint_has(path, "config.json");
+                             checkpoint_has(path, "config.json") || model_torch_is(path);
     const ddpm_status s = open_and_describe(r, path);
     if (s == DDPM_OK) {
         json_put_string(r->o, "kind", "model");
@@ -267,8 +267,7 @@ ddpm_status tool_info(settings *s, const char *path, char **text, json **summary
 {
     size_t size;
     char *buffer = NULL;
-    report r = { open_memstream(&buffer, &size), json_new_object() };
-    (void)s;
+    report r = { open_memstream(&buffer, &size), json_new_object(), s };
     if (!r.f || !r.o) return ddpm_fail(DDPM_ENOMEM, "no memory for a report");
     json_put_string(r.o, "schema", "ddpm-info-1");
     const ddpm_status status = is_run(path) ? describe_run(&r, path) : file_exists(path) && !file_is_dir(path) ? describe_file(&r, path) : describe_either(&r, path);

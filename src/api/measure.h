@@ -7,16 +7,15 @@
 
 #include <stdint.h>
 
-enum { MEASURE_MAX_REPEATS = 15 };
-
 double measure_now(void);                                 /* seconds, monotonic                        */
 double measure_median(double *values, int count);         /* sorts them                                */
 
 uint64_t measure_peak_rss(void);                          /* bytes, of this process so far             */
+uint64_t measure_rss(void);                               /* bytes, now; 0 where it cannot be read     */
 uint64_t measure_memory(void);                            /* of the machine, or of its control group   */
 uint64_t measure_available(void);                         /* that a new process could get              */
 
-/* Medians of three runs on all threads of the pool. */
+/* The best of three runs on all threads of the pool. */
 double measure_products(pool *p, const char *isa, bool narrow);   /* GFLOP/s; 0: no such products      */
 ddpm_status measure_copy(pool *p, double *gb_per_s);              /* bytes read plus written           */
 

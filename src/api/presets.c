@@ -16,6 +16,7 @@
 #define DDIM_SMALL "dropout=0.1 lr=2e-4 batch_size=128 grad_clip=1 ema_rate=0.9999 variance=large "
 /* Nichol & Dhariwal 2021: learned range, T = 4000, no flips. */
 #define IDDPM "num_res_blocks=3 diffusion_steps=4000 noise_schedule=cosine lr=1e-4 batch_size=128 ema_warmup=false "
+#define VLB "learn_sigma=true use_kl=true schedule_sampler=loss-second-moment "
 
 /* Dhariwal & Nichol 2021. */
 #define ADM "num_head_channels=64 attention_resolutions=32,16,8 resblock_updown=true learn_sigma=true class_cond=true num_classes=1000 " \
@@ -36,7 +37,11 @@ const preset presets[] = {
       DDIM "image_size=256 channel_mult=1,1,2,2,4,4 lr=2e-5 batch_size=64 ema_rate=0.999 variance=small" },
     { "iddpm-cifar10-hybrid", "Improved DDPM, CIFAR-10, L_hybrid", IDDPM "image_size=32 num_channels=128 channel_mult=1,2,2,2 dropout=0.3 learn_sigma=true" },
     { "iddpm-cifar10-simple", "Improved DDPM, CIFAR-10, L_simple", IDDPM "image_size=32 num_channels=128 channel_mult=1,2,2,2 dropout=0.3" },
+    { "iddpm-cifar10-vlb", "Improved DDPM, CIFAR-10, L_vlb with importance sampling of t",
+      IDDPM VLB "image_size=32 num_channels=128 channel_mult=1,2,2,2 dropout=0.3" },
     { "iddpm-imagenet64", "Improved DDPM, ImageNet 64x64, L_hybrid", IDDPM "image_size=64 num_channels=128 channel_mult=1,2,3,4 learn_sigma=true" },
+    { "iddpm-imagenet64-vlb", "Improved DDPM, ImageNet 64x64, L_vlb with importance sampling of t",
+      IDDPM VLB "image_size=64 num_channels=128 channel_mult=1,2,3,4" },
     { "iddpm-imagenet64-cond", "Improved DDPM, ImageNet 64x64, class-conditional",
       IDDPM "image_size=64 num_channels=192 channel_mult=1,2,3,4 learn_sigma=true class_cond=true num_classes=1000 lr=3e-4 batch_size=2048 "
       "rescale_timesteps=false rescale_learned_sigmas=false" },

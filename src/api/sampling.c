@@ -72,8 +72,7 @@ static ddpm_status choose_clip(const settings *request, clip_mode *clip)
     return DDPM_OK;
 }
 
-/* A model with a learned variance may sample with a fixed one; not the other way round. */
-static ddpm_status choose_variance(const settings *request, var_type trained, var_type *var)
+ddpm_status sampling_variance(const settings *request, var_type trained, var_type *var)
 {
     if (!given(request, "variance") || request->v.variance == VARIANCE_AUTO) {
         if (trained < VAR_LEARNED && given(request, "sigma_small")) *var = request->v.sigma_small ? VAR_FIXED_SMALL : VAR_FIXED_LARGE;
@@ -116,7 +115,7 @@ static ddpm_status choose(const settings *model, const settings *request, sampli
     s->p = s->trained;
     s->p.s = &s->steps;
     DDPM_TRY(choose_clip(request, &s->p.clip));
-    DDPM_TRY(choose_variance(request, s->trained.var, &s->p.var));
+    DDPM_TRY(sampling_variance(request, s->trained.var, &s->p.var));
     s->eta = request->v.eta;
     return process_check(&s->p);
 }

@@ -19,6 +19,10 @@ typedef struct {
 /* The trained process of a model; *full is freed with schedule_free. */
 ddpm_status sampling_process(const settings *model, schedule *full, process *p);
 
+/* What --variance and --sigma_small make of a trained variance; untouched where they are not given. A learned
+ * variance may be left for a fixed one; EINVAL: the other way round. */
+ddpm_status sampling_variance(const settings *request, var_type trained, var_type *var);
+
 /* EINVAL: --steps beyond T or below 1, spacing, contradictions. The object must not move: its
  * processes point into it. */
 ddpm_status sampling_new(const settings *model, const settings *request, sampling *s);

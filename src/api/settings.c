@@ -9,14 +9,14 @@
 enum { MAX_PRESETS = 64 };
 
 #define AT(field) offsetof(settings_values, field)
-#define NET (GROUP_TRAIN | GROUP_SAMPLE | GROUP_INFO | GROUP_PLAN | GROUP_BENCH | GROUP_MODEL)
+#define NET (GROUP_TRAIN | GROUP_SAMPLE | GROUP_INFO | GROUP_PLAN | GROUP_BENCH | GROUP_NLL | GROUP_MODEL)
 #define PROCESS NET
 #define TRAIN (GROUP_TRAIN | GROUP_PLAN | GROUP_RUN)
 #define LOOP (GROUP_TRAIN)
 #define DRAW (GROUP_SAMPLE)
-#define ALL (GROUP_TRAIN | GROUP_SAMPLE | GROUP_INFO | GROUP_PLAN | GROUP_BENCH | GROUP_DOCTOR)
+#define ALL (GROUP_TRAIN | GROUP_SAMPLE | GROUP_INFO | GROUP_PLAN | GROUP_BENCH | GROUP_DOCTOR | GROUP_NLL | GROUP_CONVERT)
 #define CALL (ALL | GROUP_CALL)
-#define WORK (GROUP_TRAIN | GROUP_SAMPLE | GROUP_PLAN | GROUP_BENCH | GROUP_DOCTOR)
+#define WORK (GROUP_TRAIN | GROUP_SAMPLE | GROUP_PLAN | GROUP_BENCH | GROUP_DOCTOR | GROUP_NLL)
 #define BOOL(f, d, g, h)          { #f, NULL, 0, OPT_BOOL, AT(f), d, 0, 0, NULL, g, NULL, h }
 #define INT(f, d, lo, hi, g, h)   { #f, NULL, 0, OPT_INT, AT(f), d, lo, hi, NULL, g, "N", h }
 #define I64(f, d, lo, hi, g, h)   { #f, NULL, 0, OPT_I64, AT(f), d, lo, hi, NULL, g, "N", h }
@@ -69,10 +69,10 @@ const option settings_options[] = {
     BOOL(rescale_learned_sigmas, "true", PROCESS, "Weight of the bound in the hybrid loss is 0.001 at any T."),
 
     /* training */
-    { "data_dir", NULL, 0, OPT_STRING, AT(data_dir), "", 0, 0, NULL, GROUP_TRAIN | GROUP_PLAN, "DATA", "Another spelling of the DATA argument." },
-    { "preset", NULL, 0, OPT_STRING, AT(preset), "", 0, 0, NULL, GROUP_TRAIN | GROUP_SAMPLE | GROUP_INFO | GROUP_PLAN | GROUP_BENCH, "NAME", "A published configuration by name; `list` prints them." },
+    { "data_dir", NULL, 0, OPT_STRING, AT(data_dir), "", 0, 0, NULL, GROUP_TRAIN | GROUP_PLAN | GROUP_NLL, "DATA", "Another spelling of the DATA argument." },
+    { "preset", NULL, 0, OPT_STRING, AT(preset), "", 0, 0, NULL, GROUP_TRAIN | GROUP_SAMPLE | GROUP_INFO | GROUP_PLAN | GROUP_BENCH | GROUP_NLL, "NAME", "A published configuration by name; `list` prints them." },
     { "config", NULL, 0, OPT_STRING, AT(config), "", 0, 0, NULL, GROUP_TRAIN | GROUP_PLAN | GROUP_CALL, "FILE", "Read values from a JSON file such as RUN/config.json." },
-    { "batch_size", "batch", 0, OPT_INT, AT(batch_size), "0", 0, 1000000, NULL, TRAIN | GROUP_SAMPLE | GROUP_BENCH, "N", "Images of a step (global), or drawn at once; 0: 128 to train, 32 to sample." },
+    { "batch_size", "batch", 0, OPT_INT, AT(batch_size), "0", 0, 1000000, NULL, TRAIN | GROUP_SAMPLE | GROUP_BENCH | GROUP_NLL, "N", "Images of a step (global), or computed at once; 0: 128 to train, 32 otherwise." },
     INT(microbatch, "-1", -1, 1000000, TRAIN, "Images computed at once, -1: chosen. Changes memory only, unless microbatch_reduce is sum."),
     CHOICE(microbatch_reduce, "mean", "mean|sum", TRAIN, "sum: add up the means of micro-batches, as improved-diffusion does."),
     INT(leaves, "4", 1, 4096, TRAIN, "Leaves K of the gradient sum; the result depends on K and never on threads."),
@@ -88,14 +88,14 @@ const option settings_options[] = {
     REAL(grad_clip, "0", 0, 1e9, TRAIN, "Clip the global gradient norm; 0: do not."),
     { "ema_rate", NULL, 0, OPT_REAL_LIST, AT(ema_rate), "0.9999", 0, 1, NULL, TRAIN, "X,X,...", "Rates of the averaged weights; the first one is sampled from." },
     BOOL(ema_warmup, "true", TRAIN, "Lower the averages' rates at first: min(rate, (1+s)/(10+s))."),
-    CHOICE(schedule_sampler, "uniform", "uniform|antithetic", TRAIN, "How training timesteps are drawn."),
+    CHOICE(schedule_sampler, "uniform", "uniform|antithetic|loss-second-moment", TRAIN, "How training timesteps are drawn; the last, for use_kl, draws those with large losses more often."),
     BOOL(flip, "false", TRAIN, "Mirror half of the training images."),
-    CHOICE(labels, "auto", "auto|folder|prefix|json|none", TRAIN, "Where the classes of a folder of images come from."),
-    BOOL(strict, "false", LOOP, "Stop at a bad image instead of skipping it."),
+    CHOICE(labels, "auto", "auto|folder|prefix|json|none", TRAIN | GROUP_NLL, "Where the classes of a folder of images come from."),
+    BOOL(strict, "false", LOOP | GROUP_NLL, "Stop at a bad image instead of skipping it."),
     REAL(val, "0", 0, 1e9, LOOP | GROUP_RUN, "Images held out for a validation loss: a share below 1, or a number."),
     INT(val_interval, "1000", 1, 1000000000, LOOP, "Steps between validation losses."),
     { "init", NULL, 0, OPT_STRING, AT(init), "", 0, 0, NULL, LOOP, "MODEL", "Start from another model's weights." },
-    I64(steps, "0", 0, 1e12, LOOP | DRAW | GROUP_PLAN, "Training steps, or steps of the sampler; 0: no end, or the default."),
+    I64(steps, "0", 0, 1e12, LOOP | DRAW | GROUP_PLAN | GROUP_NLL, "Training steps, steps of the sampler, or terms of the bound that an image's estimate is made of (nll); 0: no end, the default, all."),
     REAL(hours, "0", 0, 1e6, LOOP, "Stop after so many hours."),
     INT(log_interval, "10", 1, 1000000000, LOOP, "Steps between log lines."),
     INT(save_interval, "10000", 1, 1000000000, LOOP, "Steps between checkpoints."),
@@ -104,33 +104,37 @@ const option settings_options[] = {
     BOOL(fresh, "false", LOOP | GROUP_CALL, "Start a new run in a new folder instead of going on with the old one."),
     TEXT(resume_checkpoint, LOOP, "MODEL", "Another spelling of --init."),
     BOOL(use_checkpoint, "false", LOOP, "Accepted for improved-diffusion's command lines; memory is planned anyway."),
-    BOOL(use_fp16, "false", LOOP | DRAW, "Accepted for improved-diffusion's command lines: --precision bf16."),
+    BOOL(use_fp16, "false", LOOP | DRAW | GROUP_NLL, "Accepted for improved-diffusion's command lines: --precision bf16."),
     INT(prefetch, "4", 1, 64, LOOP, "Batches decoded ahead."),
 
     /* sampling */
-    TEXT(model_path, DRAW, "MODEL", "Another spelling of the MODEL argument."),
-    { "num_samples", NULL, 'n', OPT_INT, AT(num_samples), "16", 1, 100000000, NULL, DRAW, "N", "Images to draw." },
+    TEXT(model_path, DRAW | GROUP_NLL, "MODEL", "Another spelling of the MODEL argument."),
+    { "num_samples", NULL, 'n', OPT_INT, AT(num_samples), "16", 1, 100000000, NULL, DRAW | GROUP_NLL, "N", "Images to draw, or to measure (nll, 1000 when not given: a choice by the seed where the data has more)." },
     CHOICE(sampler, "ddim", "ddim|ddpm|dpm++2m|unipc|heun", DRAW, "Sampling method."),
     { "spacing", NULL, 0, OPT_STRING, AT(spacing), "auto", 0, 0, NULL, DRAW, "RULE", "Which timesteps; auto: trailing, or logsnr for dpm++2m, unipc, heun. Others: uniform, quad, leading, linspace, trailing, logsnr, or openai:SPEC." },
-    TEXT(timestep_respacing, DRAW, "SPEC", "improved-diffusion's spelling of --spacing openai:SPEC."),
+    TEXT(timestep_respacing, DRAW | GROUP_NLL, "SPEC", "improved-diffusion's spelling of --spacing openai:SPEC; the chain itself is shortened."),
     REAL(eta, "0", 0, 100, DRAW, "Noise of DDIM: 0 none, 1 as much as DDPM."),
     REAL(guidance, "1", 0, 1000, DRAW, "Classifier-free guidance: 1 none, larger follows the class more closely."),
     BOOL(use_ddim, "false", DRAW, "improved-diffusion's spelling of --sampler ddim."),
     CHOICE(clip, "auto", "auto|none|rederive|x0", DRAW, "Clipping of x_0; auto: the model's, else rederive."),
-    BOOL(clip_denoised, "true", DRAW, "improved-diffusion's spelling of --clip: false is none."),
+    BOOL(clip_denoised, "true", DRAW | GROUP_NLL, "Clip x_0 to [-1,1]; improved-diffusion's spelling of --clip: false is none."),
     { "class", NULL, 0, OPT_STRING, AT(class_label), "all", 0, 0, NULL, DRAW, "C", "Class by name or number, all (in turn), or random." },
     CHOICE(quantize, "round", "round|truncate", DRAW, "How values become 8-bit pixels."),
-    CHOICE(weights, "ema", "ema|raw", DRAW | GROUP_INFO, "Averaged or raw weights."),
+    CHOICE(weights, "ema", "ema|raw", DRAW | GROUP_INFO | GROUP_NLL | GROUP_CONVERT, "Averaged or raw weights."),
+    CHOICE(dtype, "f32", "f32|bf16", GROUP_CONVERT, "Number format of the weights written."),
     I64(index, "-1", -1, 1e15, DRAW, "Draw only the image with this index."),
     TEXT(seeds, DRAW, "A-B", "One image for each seed of a range."),
     TEXT(xT, DRAW, "FILE", "Start from the latents of a .safetensors file: a tensor xT [n,channels,height,width]."),
 
+    /* measuring */
+    BOOL(fit, "false", GROUP_NLL, "Fit images of another size or other channels to the model's, as training does."),
+
     /* every command */
-    { "output", NULL, 'o', OPT_STRING, AT(output), "", 0, 0, NULL, GROUP_TRAIN | GROUP_SAMPLE | GROUP_PLAN | GROUP_BENCH | GROUP_CALL, "PATH", "Where the result goes." },
-    { "seed", NULL, 0, OPT_I64, AT(seed), "0", 0, 9e15, NULL, GROUP_TRAIN | GROUP_SAMPLE | GROUP_RUN, "N", "Seed of all random numbers." },
+    { "output", NULL, 'o', OPT_STRING, AT(output), "", 0, 0, NULL, GROUP_TRAIN | GROUP_SAMPLE | GROUP_PLAN | GROUP_BENCH | GROUP_NLL | GROUP_CALL, "PATH", "Where the result goes." },
+    { "seed", NULL, 0, OPT_I64, AT(seed), "0", 0, 9e15, NULL, GROUP_TRAIN | GROUP_SAMPLE | GROUP_NLL | GROUP_RUN, "N", "Seed of all random numbers." },
     INT(threads, "0", 0, 1024, WORK, "Threads; 0: one for each processor."),
     { "device", NULL, 0, OPT_STRING, AT(device), "cpu", 0, 0, NULL, WORK, "cpu|cuda[:i]", "Where to compute." },
-    CHOICE(precision, "auto", "auto|f32|bf16", WORK | GROUP_RUN, "auto: bf16 where the processor multiplies it natively, else f32."),
+    CHOICE(precision, "auto", "auto|f32|bf16", WORK | GROUP_RUN, "auto: bf16 where the processor multiplies it natively, else f32; f32 for nll."),
     { "max_isa", NULL, 0, OPT_STRING, AT(max_isa), "", 0, 0, NULL, WORK, "ISA", "Highest instruction set to use: generic, avx2, avx512, avx512bf16, amx." },
     BOOL(ops, "false", GROUP_BENCH, "Time every operator."),
     BOOL(json, "false", CALL, "One JSON document on standard output."),

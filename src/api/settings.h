@@ -15,7 +15,7 @@
 
 /* Bits of option.groups: commands, and what a value describes. */
 enum {
-    GROUP_TRAIN = 1, GROUP_SAMPLE = 2, GROUP_INFO = 4, GROUP_PLAN = 8, GROUP_BENCH = 16, GROUP_DOCTOR = 32,
+    GROUP_TRAIN = 1, GROUP_SAMPLE = 2, GROUP_INFO = 4, GROUP_PLAN = 8, GROUP_BENCH = 16, GROUP_DOCTOR = 32, GROUP_NLL = 64, GROUP_CONVERT = 128,
     GROUP_MODEL = 1 << 16,       /* part of a model's description: goes into every checkpoint */
     GROUP_RUN = 1 << 17,         /* part of a run: a change of it is a different run          */
     GROUP_CALL = 1 << 18         /* of one call of the program: no description keeps it       */
@@ -50,10 +50,13 @@ typedef struct {
     /* sampling */
     char model_path[OPTION_STRING_SIZE], class_label[OPTION_STRING_SIZE], seeds[OPTION_STRING_SIZE], spacing[OPTION_STRING_SIZE],
          xT[OPTION_STRING_SIZE];
-    int num_samples, sampler, clip, quantize, weights;
+    int num_samples, sampler, clip, quantize, weights, dtype;
     int64_t index;
     double eta, guidance;
     bool use_ddim, clip_denoised;
+
+    /* measuring */
+    bool fit;
 
     /* every command */
     char output[OPTION_STRING_SIZE], device[OPTION_STRING_SIZE], max_isa[OPTION_STRING_SIZE];
@@ -82,6 +85,7 @@ enum { REDUCE_MEAN, REDUCE_SUM };
 enum { LR_AUTO, LR_CONSTANT, LR_LINEAR, LR_COSINE };
 enum { WEIGHTS_EMA, WEIGHTS_RAW };
 enum { SAMPLER_DDIM };               /* the others: sampling.c finds them by name */
+enum { DTYPE_F32, DTYPE_BF16 };
 enum { QUANTIZE_ROUND, QUANTIZE_TRUNCATE };
 enum { SAMPLE_CLIP_AUTO, SAMPLE_CLIP_NONE, SAMPLE_CLIP_REDERIVE, SAMPLE_CLIP_X0 };
 

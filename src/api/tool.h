@@ -28,6 +28,12 @@ ddpm_status tool_train(settings *s, const char *data, const char *command, const
 /* `ddpm sample MODEL -o OUT`. */
 ddpm_status tool_sample(settings *s, const char *model, const tool_events *ev, json **summary);
 
+/* `ddpm nll MODEL DATA`: bits per dimension; -o FILE.csv or FILE.npz for every image. */
+ddpm_status tool_nll(settings *s, const char *model, const char *data, const tool_events *ev, char **text, json **summary);
+
+/* `ddpm convert MODEL OUT`: a pipeline folder of its own, without a run's state. OUT must not exist. */
+ddpm_status tool_convert(settings *s, const char *model, const char *out, const tool_events *ev, json **summary);
+
 /* `ddpm info X`: a model, run, data set, sample file or configuration; text for people in *text (malloc'ed). */
 ddpm_status tool_info(settings *s, const char *path, char **text, json **summary);
 

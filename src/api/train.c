@@ -1,5 +1,6 @@
 #include "api/train_session.h"
 
+#include "api/checkpoint_parts.h"
 #include "base/log.h"
 #include "io/file.h"
 
@@ -182,7 +183,9 @@ static ddpm_status start_from_model(train_session *t, const char *model)
 {
     model_file *m = NULL;
     trainer_state *state = trainer_get_state(t->tr);
-    DDPM_TRY(model_open(model, WEIGHTS_EMA, &m));
+    settings fixed = *t->s;
+    describe_fix(&fixed);                /* a file that does not describe itself is what is to be trained */
+    DDPM_TRY(model_open_with(model, WEIGHTS_EMA, &fixed, &m));
     const ddpm_status s = model_load(m, state->params, state->value);
     model_close(m);
     if (s != DDPM_OK) return ddpm_context(s, "--init %s does not fit this network: ", model);

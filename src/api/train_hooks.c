@@ -17,6 +17,7 @@ static ddpm_status save(void *ctx, int64_t step, bool best)
     train_session *t = ctx;
     const trainer_state *state = trainer_get_state(t->tr);
     char path[MODEL_PATH_SIZE], weights[64];
+    if (!optim_finite(state->value, state->params->len, t->e.threads)) return ddpm_fail(DDPM_ENUMERIC, "the weights are not finite");
     checkpoint_path(t->run, step, best, path);
     snprintf(weights, sizeof weights, "ema %g", t->s->v.ema_rate.v[0]);
     const checkpoint_source src = { .s = t->s, .class_names = t->class_names, .n_class_names = t->n_class_names, .provenance = t->provenance,

@@ -23,7 +23,8 @@ typedef enum {
     RNG_XT = 8,          /* x_T of sample `sample`                            */
     RNG_SAMPLE_NOISE = 9,/* noise of the sampler: step = its step index       */
     RNG_CLASS = 10,      /* random class of a drawn sample                    */
-    RNG_VAL = 11         /* fixed noise and t of the held-out loss            */
+    RNG_VAL = 11,        /* fixed noise and t of the held-out loss            */
+    RNG_NLL = 12         /* likelihood: noise and choice of the bound's terms */
 } rng_stream;
 
 /* The address of a sequence. step and sample are below 2^48, stream below 256.

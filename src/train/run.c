@@ -69,12 +69,13 @@ static ddpm_status log_line(loop *l, double val)
     return status == DDPM_EIO ? DDPM_OK : status;
 }
 
-/* A full disk must not end a run: the old checkpoint stands, and the next interval tries again. */
+/* Neither a full disk nor weights that an update blew up end a run here: the old checkpoint stands, and the
+ * next interval tries again. RUN_MAX_DROPPED ends the latter. */
 static ddpm_status save(loop *l, bool best)
 {
     const ddpm_status status = l->h->save(l->h->ctx, l->s->step, best);
     if (status == DDPM_OK) *(best ? &l->best : &l->saved) = l->s->step;
-    if (status != DDPM_EIO) return status;
+    if (status != DDPM_EIO && status != DDPM_ENUMERIC) return status;
     log_warn("the checkpoint of step %lld was not saved: %s; training goes on", (long long)l->s->step, ddpm_last_error());
     return DDPM_OK;
 }

@@ -18,7 +18,8 @@ typedef struct {
     bool    logged;                 /* a new line went to the log                  */
 } run_progress;
 
-/* ctx is the caller's. A failing save of kind EIO is reported and training goes on. */
+/* ctx is the caller's. A save that fails with EIO, or ENUMERIC (weights that are not finite), is reported
+ * and training goes on. */
 typedef struct {
     void *ctx;
     ddpm_status (*save)(void *ctx, int64_t step, bool best);

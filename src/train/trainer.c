@@ -2,7 +2,6 @@
 
 #include "base/fixmath.h"
 #include "base/rng.h"
-#include "diffusion/timesteps.h"
 
 #include <assert.h>
 #include <math.h>
@@ -21,6 +20,8 @@ struct trainer {
     trainer_state  state;
     float        **leaf;             /* [leaves] gradient slabs               */
     workspace     *work;             /* by worker                             */
+    second_moment  moments;          /* empty unless timesteps are drawn by it */
+    float         *losses;           /* [batch] for its history               */
     loss_terms    *terms;            /* [batch]                               */
     int           *rows;             /* [batch]                               */
     int            pixels, channels, out_channels, null_class;
@@ -58,6 +59,15 @@ static ddpm_status allocate(trainer *tr)
     return ok ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for training %zu parameters; use a smaller network", nn_params_total(s->params));
 }
 
+static ddpm_status allocate_moments(trainer *tr)
+{
+    if (tr->c.timesteps != TIMESTEPS_SECOND_MOMENT) return DDPM_OK;
+    DDPM_TRY(second_moment_new(tr->c.p->s->T, &tr->moments));
+    tr->state.moments = &tr->moments;
+    tr->losses = calloc((size_t)tr->c.batch, sizeof *tr->losses);
+    return tr->losses ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for the losses of a step");
+}
+
 static ddpm_status check(const trainer_config *c)
 {
     if (c->batch < 1) return ddpm_fail(DDPM_EINVAL, "batch_size is %d; it must be positive", c->batch);
@@ -72,6 +82,7 @@ static ddpm_status build(trainer *tr, const unet_config *net, nn_backend *b, nn_
     const nn_graph *g = denoiser_graph(tr->d);
     tr->state.params = &g->params;
     DDPM_TRY(allocate(tr));
+    DDPM_TRY(allocate_moments(tr));
     nn_params_init(&g->params, tr->c.seed, tr->state.value);
     for (int k = 0; k < tr->state.n_ema; k++) memcpy(tr->state.ema[k], tr->state.value, g->params.len * sizeof(float));
     DDPM_TRY(nn_weights_new(g, b, tr->state.value, true, &tr->w));
@@ -111,7 +122,8 @@ void trainer_free(trainer *tr)
     for (int k = 0; tr->leaf && k < tr->c.leaves; k++) free(tr->leaf[k]);
     for (int k = 0; k < tr->state.n_ema; k++) free(tr->state.ema[k]);
     free(tr->state.value); free(tr->state.m); free(tr->state.v);
-    free(tr->work); free(tr->leaf); free(tr->terms); free(tr->rows);
+    free(tr->work); free(tr->leaf); free(tr->terms); free(tr->rows); free(tr->losses);
+    second_moment_free(&tr->moments);
     nn_weights_free(tr->w);
     denoiser_free(tr->d);
     free(tr);
@@ -120,18 +132,26 @@ void trainer_free(trainer *tr)
 /* What the tasks of one step share. */
 typedef struct { trainer *tr; const train_batch *batch; ddpm_status status; } step_job;
 
+/* How much the loss of sample i, whose row is drawn, counts. */
+static double importance(const trainer *tr, const train_batch *batch, int i)
+{
+    if (batch->weight) return (double)batch->weight[i];
+    return tr->state.moments ? (double)second_moment_loss_weight(tr->state.moments, tr->rows[i]) : 1.0;
+}
+
 /* Factor of sample i's gradient: its share of the mean, times its importance weight. */
 static double sample_weight(const trainer *tr, const train_batch *batch, int i)
 {
     const int B = tr->c.batch, m = tr->c.microbatch;
     const int first = i / m * m, size = tr->c.microbatch_sum ? (B - first < m ? B - first : m) : B;
-    return (batch->weight ? (double)batch->weight[i] : 1.0) / size;
+    return importance(tr, batch, i) / size;
 }
 
 static int draw_row(const trainer *tr, uint64_t step, int i)
 {
     const uint64_t B = (uint64_t)tr->c.batch, sample = (uint64_t)i;
     const int T = tr->c.p->s->T;
+    if (tr->state.moments) return second_moment_draw(tr->state.moments, tr->c.seed, step, sample);
     return tr->c.timesteps == TIMESTEPS_ANTITHETIC ? timestep_antithetic(tr->c.seed, step, sample, B, T)
                                                    : timestep_uniform(tr->c.seed, step, sample, T);
 }
@@ -199,7 +219,7 @@ static void report_losses(const trainer *tr, const train_batch *batch, step_repo
     const int T = tr->c.p->s->T;
     double sum[TRAIN_QUARTILES] = { 0 };
     for (int i = 0; i < tr->c.batch; i++) {
-        const double share = (batch->weight ? (double)batch->weight[i] : 1.0) / tr->c.batch;
+        const double share = importance(tr, batch, i) / tr->c.batch;
         const int q = (int)((int64_t)TRAIN_QUARTILES * tr->rows[i] / T);
         r->loss += share * tr->terms[i].loss;
         r->mse += share * tr->terms[i].mse;
@@ -235,7 +255,14 @@ static void update(trainer *tr, const step_report *r)
     adam.lr = r->lr;
     s->updates++;
     optim_step(&adam, (long)s->updates, &slabs, tr->p);
-    trainer_changed(tr);
+    nn_weights_pack(tr->w, tr->p);
+}
+
+static void remember_losses(trainer *tr)
+{
+    if (!tr->state.moments) return;
+    for (int i = 0; i < tr->c.batch; i++) tr->losses[i] = (float)tr->terms[i].loss;
+    second_moment_update(tr->state.moments, tr->c.batch, tr->rows, tr->losses);
 }
 
 ddpm_status trainer_step(trainer *tr, const train_batch *batch, step_report *r)
@@ -251,14 +278,21 @@ ddpm_status trainer_step(trainer *tr, const train_batch *batch, step_report *r)
     tr->state.step++;
     tr->state.dropped += r->dropped;
     tr->state.dropped_in_row = r->dropped ? tr->state.dropped_in_row + 1 : 0;
-    if (!r->dropped) update(tr, r);
+    if (r->dropped) return DDPM_OK;
+    update(tr, r);
+    remember_losses(tr);
     return DDPM_OK;
 }
 
 const loss_terms *trainer_terms(const trainer *tr) { return tr->terms; }
 const int        *trainer_rows(const trainer *tr)  { return tr->rows; }
 trainer_state    *trainer_get_state(trainer *tr)   { return &tr->state; }
-void              trainer_changed(trainer *tr)     { nn_weights_pack(tr->w, tr->p); }
+
+void trainer_changed(trainer *tr)
+{
+    nn_weights_pack(tr->w, tr->p);
+    if (tr->state.moments) second_moment_update(tr->state.moments, 0, NULL, NULL);      /* weights of the history */
+}
 
 size_t trainer_bytes(const trainer *tr)
 {

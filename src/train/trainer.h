@@ -9,12 +9,15 @@
 #define DDPM_TRAIN_TRAINER_H
 
 #include "diffusion/loss.h"
+#include "diffusion/timesteps.h"
 #include "model/denoiser.h"
 #include "nn/optim.h"
 
 #include <stdint.h>
 
-typedef enum { TIMESTEPS_UNIFORM, TIMESTEPS_ANTITHETIC } timestep_choice;
+/* SECOND_MOMENT weighs losses and gradients by 1/(T p_t), so their expectation stays. A step's losses enter the
+ * history after it, unweighted and in the order of the batch; those of a dropped step do not. */
+typedef enum { TIMESTEPS_UNIFORM, TIMESTEPS_ANTITHETIC, TIMESTEPS_SECOND_MOMENT } timestep_choice;
 typedef enum { RATE_CONSTANT, RATE_LINEAR, RATE_COSINE } rate_schedule;
 
 typedef struct {
@@ -39,7 +42,8 @@ typedef struct {
 typedef struct trainer trainer;
 
 /* Borrowed arrays of one global batch: x [batch,h,w,c] in [-1,1], y [batch] or NULL. The others replace
- * what would be drawn, when not NULL: t [batch] rows of the process, noise like x, weight [batch]. */
+ * what would be drawn, when not NULL: t [batch] rows of the process, noise like x, weight [batch] (also in place of
+ * the weights of the timestep choice). */
 typedef struct { const float *x; const int *y; const int *t; const float *noise; const float *weight; } train_batch;
 
 enum { TRAIN_QUARTILES = 4 };
@@ -71,6 +75,7 @@ typedef struct {
     const nn_params *params;
     float  *value, *m, *v, *ema[OPTIM_MAX_EMA];
     int     n_ema;
+    second_moment *moments;      /* of TIMESTEPS_SECOND_MOMENT, else NULL; loaders write history and count */
     int64_t step, updates, dropped, dropped_in_row;
 } trainer_state;
 trainer_state *trainer_get_state(trainer *tr);

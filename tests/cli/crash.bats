@@ -9,6 +9,8 @@ setup() {
     IMAGES=$BATS_FILE_TMPDIR/images
 }
 
+teardown() { umount "$BATS_TEST_TMPDIR/disk" 2>/dev/null || true; }
+
 @test "killed fifty times, the run ends with the same bits" {
     steps=400
     train -q -o whole --steps $steps --save_interval 3

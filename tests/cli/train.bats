@@ -75,6 +75,21 @@ same_weights() { cmp "$(checkpoint "$1" $3)/unet/diffusion_pytorch_model.safeten
     done
 }
 
+@test "a second interrupt leaves at once" {
+    # Steps of seconds: the first interrupt would have to wait.
+    "$DDPM" train "$IMAGES" $NET -q -o r --num_channels 128 --norm_groups 32 --batch_size 96 --leaves 1 --steps 9 2>messages 3>&- &
+    pid=$!
+    wait_for test -e r/config.json
+    sleep 0.5
+    kill -INT $pid
+    wait_for grep -q "again to leave" messages
+    kill -INT $pid
+    status=0
+    wait $pid || status=$?
+    [ "$status" -eq 130 ]
+    [ ! -d r/checkpoints ]
+}
+
 @test "SIGUSR2 saves and goes on" {
     "$DDPM" train "$IMAGES" $NET -q -o r --steps 100000 --save_interval 100000 --log_interval 1 3>&- &
     pid=$!

@@ -52,14 +52,17 @@ double ISA(cpu_loop_bf16)(int rounds)
 #elif defined(__AVX512BF16__)
 double ISA(cpu_loop_bf16)(int rounds)
 {
-    __m512 s[CHAINS], x = _mm512_set1_ps(1.0f);
-    for (int j = 0; j < CHAINS; j++) s[j] = _mm512_setzero_ps();
+    const volatile vf operand = vf_set(0.5f);
+    vf s[CHAINS] = {0}, sum = {0};
     for (int i = 0; i < rounds; i++) {
+        const __m512bh x = (__m512bh)operand;
         #pragma GCC unroll 24
-        for (int j = 0; j < CHAINS; j++) s[j] = _mm512_dpbf16_ps(s[j], (__m512bh)x, (__m512bh)x);
-        __asm__ volatile("" : "+v"(x));
+        for (int j = 0; j < CHAINS; j++) s[j] = (vf)_mm512_dpbf16_ps((__m512)s[j], x, x);
     }
-    for (int j = 0; j < CHAINS; j++) __asm__ volatile("" : : "v"(s[j]));
+    #pragma GCC unroll 24
+    for (int j = 0; j < CHAINS; j++) sum += s[j];
+    const volatile vf result = sum;
+    (void)result;
     return 2.0 * 2 * LANES * CHAINS * rounds;
 }
 #else
