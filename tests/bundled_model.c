@@ -20,7 +20,7 @@
 
 enum { SAMPLES = 500, CLASSES = 10, SIDE = 28, PIXELS = SIDE * SIDE };
 
-static const char *model = "fashion";
+static const char *model = "models/fashion";    /* tests run in the repository's root */
 
 static void check(ddpm_status s)
 {
