@@ -6,7 +6,7 @@ DEMO_MINUTES ?= 2
 .PHONY: all demo check deps clean check-sanitize bench
 
 all: $(BUILD)/build.ninja
-	@ninja -C $(BUILD)
+	@ninja --quiet -C $(BUILD)
 
 $(BUILD)/build.ninja: CMakeLists.txt
 	@tools/install_deps.sh --check

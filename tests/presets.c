@@ -1,6 +1,7 @@
 /* Presets: parameter counts are the published ones; a preset's values resolve to
  * the network, process, loss and optimiser of the configuration it is named after. */
 #include "api/settings.h"
+#include "train/trainer.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -27,6 +28,7 @@ static const struct { const char *name; size_t parameters; } counts[] = {
     { "iddpm-cifar10-hybrid", 52546438 },  { "iddpm-cifar10-simple", 52542979 },   { "iddpm-imagenet64", 121063942 },
     { "iddpm-imagenet64-cond", 273049350 }, { "iddpm-imagenet64-cond-small", 121575942 }, { "iddpm-lsun256", 113676678 },
     { "adm-imagenet64", 295904454 },       { "adm-imagenet256", 553838086 },
+    { "iddpm-cifar10-vlb", 52546438 },     { "iddpm-imagenet64-vlb", 121063942 },
 };
 
 static size_t parameters(const char *name)
@@ -84,28 +86,32 @@ typedef struct {
     schedule_kind schedule;
     schedule_width width;
     schedule_logvar logvar;
-    bool        antithetic;
+    timestep_choice timesteps;
 } published;
 
 static const published table[] = {
     { "ddpm-cifar10", 1, 1000, 128, false, false, true, false, false, 1e-6, 0.1, 2e-4, 1, 0.9999, false, true, 5000, VAR_FIXED_LARGE, LOSS_RESCALED_MSE,
-      ADAM_TF, UNET_INIT_HO, SCHEDULE_LINEAR, SCHEDULE_F64, LOGVAR_BORROW, false },
+      ADAM_TF, UNET_INIT_HO, SCHEDULE_LINEAR, SCHEDULE_F64, LOGVAR_BORROW, TIMESTEPS_UNIFORM },
     { "ddpm-celebahq256", 1, 1000, 64, false, false, true, false, false, 1e-6, 0, 2e-5, 1, 0.9999, false, true, 5000, VAR_FIXED_SMALL, LOSS_RESCALED_MSE,
-      ADAM_TF, UNET_INIT_HO, SCHEDULE_LINEAR, SCHEDULE_F64, LOGVAR_FLOOR, false },
+      ADAM_TF, UNET_INIT_HO, SCHEDULE_LINEAR, SCHEDULE_F64, LOGVAR_FLOOR, TIMESTEPS_UNIFORM },
     { "ddpm-lsun256-large", 1, 1000, 64, false, false, true, false, false, 1e-6, 0, 2e-5, 1, 0.9999, false, true, 5000, VAR_FIXED_SMALL, LOSS_RESCALED_MSE,
-      ADAM_TF, UNET_INIT_HO, SCHEDULE_LINEAR, SCHEDULE_F64, LOGVAR_FLOOR, false },
+      ADAM_TF, UNET_INIT_HO, SCHEDULE_LINEAR, SCHEDULE_F64, LOGVAR_FLOOR, TIMESTEPS_UNIFORM },
     { "ddim-celeba64", 1, 1000, 128, false, false, true, false, false, 1e-6, 0.1, 2e-4, 1, 0.9999, false, true, 0, VAR_FIXED_LARGE, LOSS_MSE_SUM,
-      ADAM_TORCH, UNET_INIT_TORCH, SCHEDULE_LINEAR, SCHEDULE_F32, LOGVAR_FLOOR, true },
+      ADAM_TORCH, UNET_INIT_TORCH, SCHEDULE_LINEAR, SCHEDULE_F32, LOGVAR_FLOOR, TIMESTEPS_ANTITHETIC },
     { "ddim-lsun256", 1, 1000, 64, false, false, true, false, false, 1e-6, 0, 2e-5, 0, 0.999, false, true, 0, VAR_FIXED_SMALL, LOSS_MSE_SUM,
-      ADAM_TORCH, UNET_INIT_TORCH, SCHEDULE_LINEAR, SCHEDULE_F32, LOGVAR_FLOOR, true },
+      ADAM_TORCH, UNET_INIT_TORCH, SCHEDULE_LINEAR, SCHEDULE_F32, LOGVAR_FLOOR, TIMESTEPS_ANTITHETIC },
     { "iddpm-cifar10-hybrid", 4, 4000, 128, true, true, false, true, true, 1e-5, 0.3, 1e-4, 0, 0.9999, false, false, 0, VAR_LEARNED_RANGE,
-      LOSS_RESCALED_MSE, ADAM_W, UNET_INIT_OPENAI, SCHEDULE_COSINE, SCHEDULE_F64, LOGVAR_BORROW, false },
+      LOSS_RESCALED_MSE, ADAM_W, UNET_INIT_OPENAI, SCHEDULE_COSINE, SCHEDULE_F64, LOGVAR_BORROW, TIMESTEPS_UNIFORM },
     { "iddpm-cifar10-simple", 4, 4000, 128, true, true, false, true, true, 1e-5, 0.3, 1e-4, 0, 0.9999, false, false, 0, VAR_FIXED_LARGE,
-      LOSS_RESCALED_MSE, ADAM_W, UNET_INIT_OPENAI, SCHEDULE_COSINE, SCHEDULE_F64, LOGVAR_BORROW, false },
+      LOSS_RESCALED_MSE, ADAM_W, UNET_INIT_OPENAI, SCHEDULE_COSINE, SCHEDULE_F64, LOGVAR_BORROW, TIMESTEPS_UNIFORM },
     { "iddpm-imagenet64-cond", 4, 4000, 2048, true, true, false, true, false, 1e-5, 0, 3e-4, 0, 0.9999, false, false, 0, VAR_LEARNED_RANGE,
-      LOSS_MSE, ADAM_W, UNET_INIT_OPENAI, SCHEDULE_COSINE, SCHEDULE_F64, LOGVAR_BORROW, false },
+      LOSS_MSE, ADAM_W, UNET_INIT_OPENAI, SCHEDULE_COSINE, SCHEDULE_F64, LOGVAR_BORROW, TIMESTEPS_UNIFORM },
     { "iddpm-lsun256", 1, 1000, 128, false, true, false, true, true, 1e-5, 0, 1e-4, 0, 0.9999, false, false, 0, VAR_LEARNED_RANGE, LOSS_RESCALED_MSE,
-      ADAM_W, UNET_INIT_OPENAI, SCHEDULE_LINEAR, SCHEDULE_F64, LOGVAR_BORROW, false },
+      ADAM_W, UNET_INIT_OPENAI, SCHEDULE_LINEAR, SCHEDULE_F64, LOGVAR_BORROW, TIMESTEPS_UNIFORM },
+    { "iddpm-cifar10-vlb", 4, 4000, 128, true, true, false, true, true, 1e-5, 0.3, 1e-4, 0, 0.9999, false, false, 0, VAR_LEARNED_RANGE,
+      LOSS_RESCALED_KL, ADAM_W, UNET_INIT_OPENAI, SCHEDULE_COSINE, SCHEDULE_F64, LOGVAR_BORROW, TIMESTEPS_SECOND_MOMENT },
+    { "iddpm-imagenet64-vlb", 4, 4000, 128, true, true, false, true, true, 1e-5, 0, 1e-4, 0, 0.9999, false, false, 0, VAR_LEARNED_RANGE,
+      LOSS_RESCALED_KL, ADAM_W, UNET_INIT_OPENAI, SCHEDULE_COSINE, SCHEDULE_F64, LOGVAR_BORROW, TIMESTEPS_SECOND_MOMENT },
 };
 
 static void check_network(const published *e, const settings *s)
@@ -148,7 +154,7 @@ static void check_training(const published *e, const settings *s)
     assert_true(s->v.ema_rate.n == 1 && s->v.ema_rate.v[0] == e->ema);
     assert_int_equal(s->v.ema_warmup, e->ema_warmup);
     assert_int_equal(s->v.flip, e->flip);
-    assert_int_equal(s->v.schedule_sampler == 1, e->antithetic);
+    assert_int_equal(s->v.schedule_sampler, e->timesteps);
 }
 
 static void test_published_values(void **state)

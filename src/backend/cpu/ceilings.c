@@ -14,11 +14,13 @@ enum { CHAINS = 12 };
 double ISA(cpu_loop_f32)(int rounds);
 double ISA(cpu_loop_bf16)(int rounds);
 
-/* The operand is volatile so that no product can be left out. */
+/* The operand is volatile so that no product can be left out, and every chain begins elsewhere: equal chains
+ * would be one to the compiler. */
 double ISA(cpu_loop_f32)(int rounds)
 {
     const volatile vf operand = vf_set(0.5f);
-    vf s[CHAINS] = {0}, sum = {0};
+    vf s[CHAINS], sum = {0};
+    for (int j = 0; j < CHAINS; j++) s[j] = operand + (float)j;
     for (int i = 0; i < rounds; i++) {
         const vf x = operand;
         #pragma GCC unroll 24
@@ -53,7 +55,8 @@ double ISA(cpu_loop_bf16)(int rounds)
 double ISA(cpu_loop_bf16)(int rounds)
 {
     const volatile vf operand = vf_set(0.5f);
-    vf s[CHAINS] = {0}, sum = {0};
+    vf s[CHAINS], sum = {0};
+    for (int j = 0; j < CHAINS; j++) s[j] = operand + (float)j;
     for (int i = 0; i < rounds; i++) {
         const __m512bh x = (__m512bh)operand;
         #pragma GCC unroll 24
