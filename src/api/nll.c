@@ -8,7 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { DEFAULT_IMAGES = 1000, DEFAULT_BATCH = 32 };
+enum { DEFAULT_IMAGES = 1000 };
 
 size_t nll_image_len(const nll_session *s)
 {
@@ -81,7 +81,7 @@ static ddpm_status choose_images(nll_session *s)
     s->count = (int)(asked < all ? asked : all);
     if (asked > all && settings_origin(s->request, "num_samples") > ORIGIN_DEFAULT)
         tool_message(s->ev, "there are only %lld images; all of them are measured", (long long)all);
-    s->batch = v->batch_size ? v->batch_size : DEFAULT_BATCH;
+    s->batch = v->batch_size ? v->batch_size : SAMPLING_BATCH;
     s->index = calloc((size_t)s->count, sizeof *s->index);
     s->label = calloc((size_t)s->count, sizeof *s->label);
     s->bound = calloc((size_t)s->count, sizeof *s->bound);
@@ -124,15 +124,8 @@ static ddpm_status choose_engine(nll_session *s)
 
 static ddpm_status load_network(nll_session *s)
 {
-    const unet_config c = settings_unet(&s->model->s);
-    DDPM_TRY(denoiser_new(&c, s->e.backend, s->e.threads, s->e.dtype, NN_INFER, sampling_chunk(c.height, c.width), &s->net));
-    const nn_graph *g = denoiser_graph(s->net);
-    s->values = calloc(g->params.len, sizeof *s->values);
-    if (!s->values) return ddpm_fail(DDPM_ENOMEM, "no memory for the weights of %s", s->model->path);
-    DDPM_TRY(model_load(s->file, &g->params, s->values));
-    DDPM_TRY(nn_weights_new(g, s->e.backend, s->values, false, &s->weights));
-    nn_weights_pack(s->weights, s->e.threads);
-    const size_t wide = nn_image_len(denoiser_unet(s->net)->out->shape);
+    DDPM_TRY(network_load(s->file, &s->e, &s->n));
+    const size_t wide = nn_image_len(denoiser_unet(s->n.net)->out->shape);
     if (wide == nll_image_len(s) * (process_learns_variance(&s->p) ? 2 : 1)) return DDPM_OK;
     s->wide = malloc((size_t)s->batch * wide * sizeof *s->wide);
     return s->wide ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for %d images at once; use a smaller --batch", s->batch);
@@ -156,8 +149,8 @@ static ddpm_status denoise(void *ctx, int n, const float *t, const int *y, const
     nll_session *s = ctx;
     if (s->ev->request && s->ev->request(s->ev->ctx) == RUN_SAVE_AND_STOP)
         return ddpm_fail(DDPM_ESTOPPED, "stopped after %d of %d images", s->measured, s->count);
-    DDPM_TRY(denoiser_run(s->net, s->weights, n, t, y, x, s->wide ? s->wide : out));
-    const size_t channels = (size_t)s->model->s.v.channels, width = (size_t)denoiser_unet(s->net)->out->shape.c;
+    DDPM_TRY(denoiser_run(s->n.net, s->n.weights, n, t, y, x, s->wide ? s->wide : out));
+    const size_t channels = (size_t)s->model->s.v.channels, width = (size_t)denoiser_unet(s->n.net)->out->shape.c;
     for (size_t i = 0; s->wide && i < (size_t)n * nll_image_len(s) / channels; i++)      /* a learned variance that is not asked for */
         memcpy(out + i * channels, s->wide + i * width, channels * sizeof *out);
     progress(s, n);
@@ -272,10 +265,8 @@ static ddpm_status prepare(nll_session *s, const char *model, const char *data)
 
 static void close_session(nll_session *s)
 {
-    nn_weights_free(s->weights);
-    free(s->values);
+    network_free(&s->n);
     free(s->wide);
-    denoiser_free(s->net);
     engine_free(&s->e);
     dataset_reader_free(s->reader);
     dataset_close(s->data);

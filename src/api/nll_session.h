@@ -4,14 +4,13 @@
 #define DDPM_API_NLL_SESSION_H
 
 #include "api/checkpoint.h"
-#include "api/engine.h"
 #include "api/measure.h"
+#include "api/network.h"
 #include "api/sampling.h"
 #include "api/tool.h"
 #include "base/log.h"
 #include "data/dataset.h"
 #include "diffusion/nll.h"
-#include "model/denoiser.h"
 
 #include <stddef.h>
 
@@ -30,9 +29,8 @@ typedef struct {
     process           p;
     nll_plan          plan;
     engine            e;
-    denoiser         *net;
-    float            *values, *wide; /* parameter slab; NULL, or an output that says more than is read */
-    nn_weights       *weights;
+    network           n;
+    float            *wide;          /* NULL, or an output that says more than is read  */
     int               batch, count;  /* images at once; to measure                      */
     int               measured, bad;
     uint64_t         *index;         /* [count] numbers in the data set                 */

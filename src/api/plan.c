@@ -12,7 +12,7 @@
 #include <string.h>
 
 /* As train.c and sample.c have them. */
-enum { TRAIN_BATCH = 128, SAMPLE_BATCH = 32, CACHE_BYTES = 1 << 30, SAMPLER_BUFFERS = 6, GRID_IMAGES = 16, GRID_CLASSES = 20 };
+enum { SAMPLER_BUFFERS = 6 };
 
 /* Where the memory of a command goes, in bytes. */
 typedef struct { uint64_t program, weights, optimiser, gradients, packed, activations, samples, data, files; } memory_need;
@@ -174,7 +174,7 @@ static void need_of_data(plan *p)
 {
     const settings_values *v = &p->s->v;
     const uint64_t pixels = image_bytes(p, p->net.in_channels) / sizeof(float), all = p->data_images * pixels;
-    p->m.data = (uint64_t)(v->prefetch + 1) * (uint64_t)p->batch * image_bytes(p, p->net.in_channels) + (all < CACHE_BYTES ? all : CACHE_BYTES / pixels * pixels);
+    p->m.data = (uint64_t)(v->prefetch + 1) * (uint64_t)p->batch * image_bytes(p, p->net.in_channels) + (all < TRAIN_CACHE_BYTES ? all : TRAIN_CACHE_BYTES / pixels * pixels);
 }
 
 /* The network that draws grids and validates. */
@@ -184,8 +184,7 @@ static ddpm_status need_of_samples(plan *p)
     network_need need;
     if (v->sample_interval <= 0 && v->val <= 0) return DDPM_OK;
     DDPM_TRY(measure_network(p, false, p->chunk, &need));
-    const bool few = v->class_cond && v->num_classes <= GRID_CLASSES;
-    const uint64_t images = (uint64_t)(few ? 2 * v->num_classes : GRID_IMAGES);
+    const uint64_t images = (uint64_t)train_grid_images(p->s);
     p->m.samples = need.activations + need.packed + images * SAMPLER_BUFFERS * image_bytes(p, p->net.out_channels);
     return DDPM_OK;
 }
@@ -240,7 +239,7 @@ static ddpm_status need_of_sampling(plan *p, const char *folder)
     p->steps = how.steps.T;
     sampling_free(&how);
     p->images = v->num_samples;
-    p->batch = v->batch_size ? v->batch_size : SAMPLE_BATCH;
+    p->batch = v->batch_size ? v->batch_size : SAMPLING_BATCH;
     if (p->batch > p->images) p->batch = p->images;
     p->chunk = sampling_chunk(p->net.height, p->net.width);
     DDPM_TRY(measure_network(p, false, p->chunk, &need));

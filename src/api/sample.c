@@ -1,5 +1,5 @@
 #include "api/checkpoint.h"
-#include "api/engine.h"
+#include "api/network.h"
 #include "api/sampling.h"
 #include "api/tool.h"
 #include "base/log.h"
@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PATH_SIZE = 4096, DEFAULT_BATCH = 32 };
+enum { PATH_SIZE = 4096 };
 
 typedef enum { OUT_GRID, OUT_FOLDER, OUT_NPZ } out_kind;
 
@@ -29,9 +29,7 @@ typedef struct {
     const model_description *model;
     engine            e;
     sampling          how;
-    denoiser         *net;
-    float            *values;          /* parameter slab                */
-    nn_weights       *weights;
+    network           n;
     out_kind          kind;
     int               count, batch, columns;
     uint64_t          first_seed, first_index;
@@ -87,7 +85,7 @@ static ddpm_status choose_images(session *s)
         s->first_index = (uint64_t)v->index;
         s->count = 1;
     }
-    s->batch = v->batch_size ? v->batch_size : DEFAULT_BATCH;
+    s->batch = v->batch_size ? v->batch_size : SAMPLING_BATCH;
     if (s->batch > s->count) s->batch = s->count;
     return DDPM_OK;
 }
@@ -132,19 +130,6 @@ static ddpm_status choose_classes(session *s)
     return DDPM_OK;
 }
 
-static ddpm_status load_network(session *s)
-{
-    const unet_config c = settings_unet(&s->model->s);
-    DDPM_TRY(denoiser_new(&c, s->e.backend, s->e.threads, s->e.dtype, NN_INFER, sampling_chunk(c.height, c.width), &s->net));
-    const nn_graph *g = denoiser_graph(s->net);
-    s->values = calloc(g->params.len, sizeof(float));
-    if (!s->values) return ddpm_fail(DDPM_ENOMEM, "no memory for the weights of %s", s->model->path);
-    DDPM_TRY(model_load(s->file, &g->params, s->values));
-    DDPM_TRY(nn_weights_new(g, s->e.backend, s->values, false, &s->weights));
-    nn_weights_pack(s->weights, s->e.threads);
-    return DDPM_OK;
-}
-
 /* Latents of --xT: a tensor "xT" [n,c,h,w] or the only one of the file. */
 static ddpm_status read_latents(const session *s, int64_t first, int n, float *x)
 {
@@ -186,7 +171,7 @@ static ddpm_status draw_some(session *s, int first, int n, uint8_t *pixels)
     }
     const bool latents = s->request->v.xT[0];
     if (status == DDPM_OK && latents) status = read_latents(s, (int64_t)s->first_index + first, n, x);
-    const drawing d = { .net = s->net, .weights = s->weights, .p = &s->how.p, .method = s->how.method, .eta = s->how.eta,
+    const drawing d = { .net = s->n.net, .weights = s->n.weights, .p = &s->how.p, .method = s->how.method, .eta = s->how.eta,
                         .guidance = s->request->v.guidance, .null_class = s->model->s.v.num_classes };
     const draw_batch b = { .n = n, .seed = address, .index = address + n, .y = s->model->s.v.class_cond ? y : NULL,
                            .given_xT = latents, .x = x, .calls = &s->calls };
@@ -341,7 +326,7 @@ static ddpm_status prepare(session *s, const char *model)
     DDPM_TRY(check_output(s));
     DDPM_TRY(model_fingerprint(s->file, s->fingerprint));
     DDPM_TRY(engine_new(s->request, &s->e));
-    return load_network(s);
+    return network_load(s->file, &s->e, &s->n);
 }
 
 static ddpm_status summarise(const session *s, double seconds, json **summary)
@@ -372,9 +357,7 @@ ddpm_status tool_sample(settings *request, const char *model, const tool_events 
         tool_message(ev, "%d images with %lld network calls of %d steps in %.1f s: %s", s.count, (long long)s.calls, s.how.steps.T, now() - begin, request->v.output);
         status = summarise(&s, now() - begin, summary);
     }
-    nn_weights_free(s.weights);
-    free(s.values);
-    denoiser_free(s.net);
+    network_free(&s.n);
     engine_free(&s.e);
     sampling_free(&s.how);
     model_close(s.file);

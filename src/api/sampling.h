@@ -8,6 +8,8 @@
 #include "api/settings.h"
 #include "diffusion/sampler.h"
 
+enum { SAMPLING_BATCH = 32 };      /* images at once when nobody says */
+
 typedef struct {
     schedule       full, steps;    /* the trained chain; the rows to walk */
     process        trained, p;     /* on full; on steps                   */

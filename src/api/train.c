@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEFAULT_BATCH = 128, CACHE_BYTES = 1 << 30, VAL_SEED = 0x76616c, MAX_DECODERS = 64 };
+enum { VAL_SEED = 0x76616c, MAX_DECODERS = 64 };
 
 /* --- what the run is --------------------------------------------------------- */
 
@@ -71,7 +71,7 @@ static ddpm_status open_data(train_session *t, const char *data)
 static ddpm_status resolve(train_session *t)
 {
     settings_values *v = &t->s->v;
-    if (!v->batch_size) v->batch_size = DEFAULT_BATCH;
+    if (!v->batch_size) v->batch_size = TRAIN_BATCH;
     if (v->lr_schedule == LR_AUTO) v->lr_schedule = v->lr_anneal_steps > 0 ? LR_LINEAR : LR_CONSTANT;
     if (v->lr_schedule != LR_CONSTANT && v->lr_anneal_steps <= 0)
         return ddpm_fail(DDPM_EINVAL, "--lr_schedule needs --lr_anneal_steps, the number of steps to anneal over");
@@ -162,7 +162,7 @@ static ddpm_status build_loaders(train_session *t)
     o.threads = pool_threads(t->e.threads) < MAX_DECODERS ? pool_threads(t->e.threads) : MAX_DECODERS;
     o.prefetch = v->prefetch;
     o.strict = v->strict;
-    o.max_cache_bytes = CACHE_BYTES;
+    o.max_cache_bytes = TRAIN_CACHE_BYTES;
     o.subset = t->order;
     o.subset_count = t->order ? rest : 0;
     DDPM_TRY(loader_new(t->data, &o, &t->loader));

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GRID_ROWS = 2, GRID_PLAIN = 16 };
+enum { GRID_ROWS = 2, GRID_PLAIN = 16, GRID_PLAIN_COLUMNS = 8, GRID_MOST_CLASSES = 20 };
 
 /* --- checkpoints ------------------------------------------------------------------ */
 
@@ -54,12 +54,24 @@ static ddpm_status write_grid(const train_session *t, const float *x, int n, int
     return status;
 }
 
+/* A column for each class where they are few. */
+static int class_columns(const settings_values *v)
+{
+    return v->class_cond && v->num_classes <= GRID_MOST_CLASSES ? v->num_classes : 0;
+}
+
+int train_grid_images(const settings *s)
+{
+    const int columns = class_columns(&s->v);
+    return columns ? GRID_ROWS * columns : GRID_PLAIN;
+}
+
 static ddpm_status draw(void *ctx, int64_t step)
 {
     train_session *t = ctx;
     const settings_values *v = &t->s->v;
-    const int classes = v->class_cond ? v->num_classes : 0, columns = classes && classes <= 20 ? classes : 8;
-    const int n = classes && classes <= 20 ? GRID_ROWS * classes : GRID_PLAIN;
+    const int classes = v->class_cond ? v->num_classes : 0, n = train_grid_images(t->s);
+    const int columns = class_columns(v) ? classes : GRID_PLAIN_COLUMNS;
     const size_t len = (size_t)n * nn_image_len(denoiser_unet(t->net)->x->shape);
     uint64_t *address = calloc(2 * (size_t)n, sizeof *address);
     int *y = calloc((size_t)n, sizeof *y);

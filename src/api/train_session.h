@@ -41,6 +41,10 @@ typedef struct {
     sampling          how;
 } train_session;
 
+/* What training does when nobody says otherwise; `plan` counts with the same. */
+enum { TRAIN_BATCH = 128, TRAIN_CACHE_BYTES = 1 << 30 };
+
+int         train_grid_images(const settings *s);  /* of a grid drawn while training    */
 int         train_chunk(const settings *s);      /* images computed at once by a worker */
 ddpm_status train_write_config(const train_session *t, const char *command);
 

@@ -85,9 +85,7 @@ static ddpm_status build(trainer *tr, const unet_config *net, nn_backend *b, nn_
     DDPM_TRY(allocate_moments(tr));
     nn_params_init(&g->params, tr->c.seed, tr->state.value);
     for (int k = 0; k < tr->state.n_ema; k++) memcpy(tr->state.ema[k], tr->state.value, g->params.len * sizeof(float));
-    DDPM_TRY(nn_weights_new(g, b, tr->state.value, true, &tr->w));
-    trainer_changed(tr);
-    return DDPM_OK;
+    return nn_weights_new(g, b, tr->state.value, true, &tr->w);
 }
 
 ddpm_status trainer_new(const unet_config *net, const trainer_config *c, nn_backend *b, pool *p, nn_dtype dtype, trainer **out)
