@@ -1,6 +1,5 @@
 #include "io/torch_zip.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
@@ -11,7 +10,7 @@ enum {
     LOCAL_SIZE = 30, CENTRAL_SIZE = 46, END_SIZE = 22, END64_SIZE = 56, LOCATOR_SIZE = 20,
     LOCAL_SIG = 0x04034b50, CENTRAL_SIG = 0x02014b50, END_SIG = 0x06054b50, END64_SIG = 0x06064b50, LOCATOR_SIG = 0x07064b50,
     DESCRIPTOR_SIG = 0x08074b50,
-    FLAG_DESCRIPTOR = 1 << 3, FLAG_UTF8 = 1 << 11, EXTRA_ZIP64 = 1
+    METHOD_DEFLATE = 8, FLAG_LEVEL = 3 << 1, FLAG_DESCRIPTOR = 1 << 3, FLAG_UTF8 = 1 << 11, EXTRA_ZIP64 = 1
 };
 
 static const uint64_t ZIP_LONG = 0xffffffff;     /* the number stands in the zip64 field instead */
@@ -110,8 +109,12 @@ static ddpm_status read_zip64(const torch_zip *zip, size_t at, const uint8_t *ex
 static ddpm_status check_kind(const torch_zip *zip, size_t at, uint64_t flags, uint64_t method)
 {
     if (flags & 0x2041) return ddpm_fail(DDPM_EFORMAT, "%s: a record is encrypted (offset %zu)", zip->where, at);
-    if (flags & ~(uint64_t)(FLAG_DESCRIPTOR | FLAG_UTF8)) return damaged(zip, at, "a record has flags that PyTorch does not set");
-    if (method == 0) return DDPM_OK;
+    const bool deflated = zip->may_deflate && method == METHOD_DEFLATE;
+    if (flags & ~(uint64_t)(FLAG_DESCRIPTOR | FLAG_UTF8 | (deflated ? FLAG_LEVEL : 0)))
+        return damaged(zip, at, "a record has flags that PyTorch and numpy do not set");
+    if (method == 0 || deflated) return DDPM_OK;
+    if (zip->may_deflate)
+        return ddpm_fail(DDPM_EFORMAT, "%s: a record is compressed in an unknown way (method %d, offset %zu)", zip->where, (int)method, at);
     return ddpm_fail(DDPM_EFORMAT, "%s: a record is compressed (method %d, offset %zu); PyTorch stores records as they are", zip->where, (int)method, at);
 }
 
@@ -123,7 +126,7 @@ static ddpm_status check_descriptor(const torch_zip *zip, zip_entry *e, size_t l
     for (int wide = 0; wide < 2; wide++) {
         const int n = wide ? 8 : 4;
         if (room < (size_t)(8 + 2 * n) || get(d, 4) != DESCRIPTOR_SIG || get(d + 4, 4) != e->crc) continue;
-        if (get(d + 8, n) != e->size || get(d + 8 + n, n) != e->size) continue;
+        if (get(d + 8, n) != e->packed || get(d + 8 + n, n) != e->size) continue;
         e->end += (size_t)(8 + 2 * n);
         return DDPM_OK;
     }
@@ -137,15 +140,15 @@ static ddpm_status read_local(const torch_zip *zip, zip_entry *e, uint64_t flags
     const uint8_t *h = zip->bytes + e->begin;
     const size_t name_len = (size_t)get(h + 26, 2), extra_len = (size_t)get(h + 28, 2), left = limit - e->begin - LOCAL_SIZE;
     if (get(h, 4) != LOCAL_SIG) return damaged(zip, e->begin, "there is no record where the directory has one");
-    if (name_len + extra_len > left || e->size > left - name_len - extra_len) return damaged(zip, e->begin, "a record is longer than the file");
-    if (get(h + 6, 2) != flags || get(h + 8, 2) || name_len != e->name_len || memcmp(h + LOCAL_SIZE, e->name, name_len))
+    if (name_len + extra_len > left || e->packed > left - name_len - extra_len) return damaged(zip, e->begin, "a record is longer than the file");
+    if (get(h + 6, 2) != flags || get(h + 8, 2) != (e->deflated ? METHOD_DEFLATE : 0) || name_len != e->name_len || memcmp(h + LOCAL_SIZE, e->name, name_len))
         return damaged(zip, e->begin, "a record's own header contradicts the directory");
     uint64_t packed = get(h + 18, 4), size = get(h + 22, 4);
     DDPM_TRY(read_zip64(zip, e->begin, h + LOCAL_SIZE + name_len, extra_len, (uint64_t *[3]){ &size, &packed, NULL }));
     e->offset = e->begin + LOCAL_SIZE + name_len + extra_len;
-    e->end = e->offset + e->size;
+    e->end = e->offset + e->packed;
     if (flags & FLAG_DESCRIPTOR && !size && !packed && !get(h + 14, 4)) return check_descriptor(zip, e, limit);
-    if (size != e->size || packed != e->size || get(h + 14, 4) != e->crc)
+    if (size != e->size || packed != e->packed || get(h + 14, 4) != e->crc)
         return damaged(zip, e->begin, "a record's own sizes contradict the directory");
     return flags & FLAG_DESCRIPTOR ? check_descriptor(zip, e, limit) : DDPM_OK;
 }
@@ -161,8 +164,9 @@ static ddpm_status read_central(const torch_zip *zip, const directory *d, size_t
     if (name_len + extra_len + comment_len > left - CENTRAL_SIZE) return damaged(zip, *at, "the central directory is broken");
     DDPM_TRY(check_kind(zip, *at, flags, get(h + 10, 2)));
     DDPM_TRY(read_zip64(zip, *at, h + CENTRAL_SIZE + name_len, extra_len, (uint64_t *[3]){ &size, &packed, &begin }));
-    if (size != packed || get(h + 34, 2)) return damaged(zip, *at, "a stored record has two sizes, or lies in another part");
-    *e = (zip_entry){ .name = (const char *)h + CENTRAL_SIZE, .name_len = name_len, .size = size, .begin = begin, .crc = (uint32_t)get(h + 16, 4) };
+    const bool deflated = get(h + 10, 2) == METHOD_DEFLATE;
+    if ((size != packed && !deflated) || get(h + 34, 2)) return damaged(zip, *at, "a stored record has two sizes, or lies in another part");
+    *e = (zip_entry){ .name = (const char *)h + CENTRAL_SIZE, .name_len = name_len, .size = size, .packed = packed, .begin = begin, .deflated = deflated, .crc = (uint32_t)get(h + 16, 4) };
     DDPM_TRY(check_name(zip, e, *at));
     *at += CENTRAL_SIZE + name_len + extra_len + comment_len;
     return read_local(zip, e, flags, (size_t)d->offset);
@@ -203,14 +207,25 @@ static ddpm_status read_all(torch_zip *zip, const directory *d)
     return DDPM_OK;
 }
 
-ddpm_status torch_zip_open(const void *bytes, size_t len, const char *where, torch_zip *zip)
+static ddpm_status open_zip(torch_zip *zip)
 {
     directory d = { 0 };
-    *zip = (torch_zip){ .bytes = bytes, .len = len, .where = where };
     DDPM_TRY(read_end(zip, &d));
     zip->entries = calloc((size_t)d.count + 1, sizeof *zip->entries);
-    if (!zip->entries) return ddpm_fail(DDPM_ENOMEM, "no memory for the %zu records of %s", (size_t)d.count, where);
+    if (!zip->entries) return ddpm_fail(DDPM_ENOMEM, "no memory for the %zu records of %s", (size_t)d.count, zip->where);
     return read_all(zip, &d);
+}
+
+ddpm_status torch_zip_open(const void *bytes, size_t len, const char *where, torch_zip *zip)
+{
+    *zip = (torch_zip){ .bytes = bytes, .len = len, .where = where };
+    return open_zip(zip);
+}
+
+ddpm_status torch_zip_open_deflated(const void *bytes, size_t len, const char *where, torch_zip *zip)
+{
+    *zip = (torch_zip){ .bytes = bytes, .len = len, .where = where, .may_deflate = true };
+    return open_zip(zip);
 }
 
 void torch_zip_close(torch_zip *zip)
