@@ -24,7 +24,9 @@ typedef enum {
     RNG_SAMPLE_NOISE = 9,/* noise of the sampler: step = its step index       */
     RNG_CLASS = 10,      /* random class of a drawn sample                    */
     RNG_VAL = 11,        /* fixed noise and t of the held-out loss            */
-    RNG_NLL = 12         /* likelihood: noise and choice of the bound's terms */
+    RNG_NLL = 12,        /* likelihood: noise and choice of the bound's terms */
+    RNG_START = 13,      /* forward noise of an image that a chain starts from: step = which one of several */
+    RNG_BOOTSTRAP = 14   /* images of a resampled set: step = which resampling */
 } rng_stream;
 
 /* The address of a sequence. step and sample are below 2^48, stream below 256.
