@@ -19,8 +19,9 @@ static void check(ddpm_status s)
 static nll_result result_new(int n, int calls)
 {
     const size_t all = (size_t)n * (size_t)calls;
-    const nll_result r = { calloc(all, sizeof *r.row), calloc(all, sizeof *r.factor), calloc(all, sizeof *r.term), calloc((size_t)n, sizeof *r.bound) };
-    assert_true(r.row && r.factor && r.term && r.bound);
+    const nll_result r = { calloc(all, sizeof *r.row), calloc(all, sizeof *r.factor), calloc(all, sizeof *r.term), calloc(all, sizeof *r.other),
+                           calloc((size_t)n, sizeof *r.bound) };
+    assert_true(r.row && r.factor && r.term && r.other && r.bound);
     return r;
 }
 
@@ -29,6 +30,7 @@ static void result_free(nll_result *r)
     free(r->row);
     free(r->factor);
     free(r->term);
+    free(r->other);
     free(r->bound);
 }
 
@@ -144,6 +146,22 @@ static void compare_terms(const golden_file *g, const nll_result *r, size_t N, s
     }
 }
 
+/* A run under the other fixed variance knows this one's bound too. */
+static void compare_other(const process *p, const nll_plan *plan, const nll_images *in, const nll_result *r, const golden_file *g)
+{
+    const golden total = golden_tensor(g, "total_bpd");
+    process other = *p;
+    other.var = p->var == VAR_FIXED_SMALL ? VAR_FIXED_LARGE : VAR_FIXED_SMALL;
+    for (int n = 0; n < in->n; n++) assert_true(isnan(r->bound[n].other) == (p->var >= VAR_LEARNED));
+    if (p->var >= VAR_LEARNED) return;
+    check(nll_run(&other, plan, in, r));
+    for (int n = 0; n < in->n; n++) {
+        const double want = golden_at(&total, (size_t)n);
+        near("other", (size_t)n, r->bound[n].other, want, 1e-4 * want + 1e-6);
+        assert_true(fabs(r->bound[n].total - want) > 1e-2 * want);      /* the variance matters to these */
+    }
+}
+
 static void one_chain(const gold_chain *c, int threads, int chunk, int together)
 {
     char path[200];
@@ -179,6 +197,7 @@ static void one_chain(const gold_chain *c, int threads, int chunk, int together)
                             .x0 = x0, .y = u.num_classes ? y : NULL, .image = image, .together = together };
     check(nll_run(&p, &plan, &in, &r));
     compare_terms(&net.g, &r, N, (size_t)steps.T);
+    compare_other(&p, &plan, &in, &r, &net.g);
     result_free(&r);
     nll_plan_free(&plan);
     free(x0);

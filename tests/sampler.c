@@ -262,11 +262,12 @@ static void test_eta_one_is_ancestral(void **state)
     schedule_free(&full);
 }
 
-/* Largest error of decode(encode(x)) over images from -0.2 to 0.8. */
-static double round_trip(const schedule *full, int S)
+/* Largest error of decode(encode(x)) over images from -0.2 to 0.8. meet: the encoder ends where the decoder starts. */
+static double round_trip(const schedule *full, int S, spacing_kind kind, bool meet)
 {
     enum { IMAGES = 11 };
-    schedule s = respace(full, S, SPACING_LINSPACE);
+    schedule s = respace(full, S, kind);
+    if (meet) s.alphas_cumprod_next[S - 1] = s.alphas_cumprod[S - 1];
     const process p = { .s = &s, .mean = MEAN_V };
     model m = { .full = full, .p = &p };
     sampler_env e = { .denoise = denoise, .ctx = &m, .n = IMAGES, .dims = { 1, 1 } };
@@ -276,7 +277,7 @@ static double round_trip(const schedule *full, int S)
     assert_int_equal(sampler_reserve(&p, &e), DDPM_OK);
     assert_int_equal(sampler_encode(&p, &e, x), DDPM_OK);
     assert_int_equal(m.calls, S);
-    assert_true(fabs((double)x[10] - (0.8 - MEAN) / SD) < 0.2);       /* the latent of a Gaussian is its standard score */
+    assert_true(S < 100 || fabs((double)x[10] - (0.8 - MEAN) / SD) < 0.2);       /* the latent of a Gaussian is its standard score */
     assert_int_equal(sampler_ddim(&p, &e, x), DDPM_OK);
     for (int k = 0; k < IMAGES; k++) worst = fmax(worst, fabs((double)x[k] - (0.1 * k - 0.2)));
     sampler_release(&e);
@@ -288,12 +289,31 @@ static void test_encode(void **state)
 {
     (void)state;
     schedule full = make(PROFILE_OPENAI, SCHEDULE_LINEAR, 1000);
-    const double coarse = round_trip(&full, 100), fine = round_trip(&full, 1000);
+    const double coarse = round_trip(&full, 100, SPACING_LINSPACE, false), fine = round_trip(&full, 1000, SPACING_LINSPACE, false);
     if (!(fine < 0.01 && fine < coarse / 3)) fail_msg("round trip errors %g and %g", coarse, fine);
     schedule s = respace(&full, 40, SPACING_LEADING);
     const process p = { .s = &s, .mean = MEAN_V };
     check_moments(&full, &p, ENCODE, 0, false);
     schedule_free(&s);
+    schedule_free(&full);
+}
+
+/* Both ways are Euler's method, so twice the steps halve the error. Where a short chain ends far from pure noise, as over a
+ * cosine schedule, they should meet at one level. */
+static void test_round_trip_order(void **state)
+{
+    (void)state;
+    schedule full = make(PROFILE_OPENAI, SCHEDULE_LINEAR, 4000);
+    double before = round_trip(&full, 20, SPACING_UNIFORM, true);
+    for (int S = 40; S <= 640; S *= 2) {
+        const double error = round_trip(&full, S, SPACING_UNIFORM, true);
+        if (!(before / error > 1.7 && before / error < 2.1)) fail_msg("round trip error %g in %d steps, %g in half of them", error, S, before);
+        before = error;
+    }
+    schedule_free(&full);
+    full = make(PROFILE_OPENAI, SCHEDULE_COSINE, 1000);
+    const double met = round_trip(&full, 10, SPACING_UNIFORM, true), apart = round_trip(&full, 10, SPACING_UNIFORM, false);
+    if (!(met < apart)) fail_msg("round trip errors %g when both ways meet, else %g", met, apart);
     schedule_free(&full);
 }
 
@@ -344,6 +364,38 @@ static void test_single_step(void **state)
     schedule_free(&full);
 }
 
+/* From alpha-bar 0, where x_t is its own noise, by each form in which DDIM wants that noise. */
+static void test_pure_noise(void **state)
+{
+    (void)state;
+    schedule_config c = schedule_config_of(PROFILE_OPENAI, SCHEDULE_LINEAR, 50);
+    c.zero_terminal_snr = true;
+    schedule s;
+    assert_int_equal(schedule_new(&c, &s), DDPM_OK);
+    assert_true(s.alphas_cumprod[49] <= 0);
+    double want = 0.8;
+    for (int i = 49; i >= 0; i--) {
+        const double bar = s.alphas_cumprod[i], prev = i ? s.alphas_cumprod[i - 1] : 1;
+        double gain, constant;
+        xstart_line(bar, &gain, &constant);
+        const double x0 = gain * want + constant, eps = (want - sqrt(bar) * x0) / sqrt(1 - bar);
+        want = sqrt(prev) * x0 + sqrt(1 - prev) * eps;
+    }
+    for (int k = 0; k < 6; k++) {
+        const process p = { .s = &s, .mean = k % 2 ? MEAN_START_X : MEAN_V, .clip = (clip_mode)(k / 2) };
+        model m = { .full = &s, .p = &p };
+        sampler_env e = { .denoise = denoise, .noise = noise, .ctx = &m, .n = 1, .dims = { 1, 1 } };
+        float x = 0.8f;
+        assert_int_equal(sampler_reserve(&p, &e), DDPM_OK);
+        assert_int_equal(sampler_ddim(&p, &e, &x), DDPM_OK);
+        if (!(fabs((double)x - want) < 1e-5)) fail_msg("mean %d, clip %d: %g, not %g", p.mean, p.clip, (double)x, want);
+        assert_int_equal(sampler_encode(&p, &e, &x), DDPM_OK);
+        assert_true(isfinite(x));
+        sampler_release(&e);
+    }
+    schedule_free(&s);
+}
+
 static void test_errors(void **state)
 {
     (void)state;
@@ -363,7 +415,7 @@ static void test_errors(void **state)
     e.sigma_hat = true;
     assert_int_equal(sampler_ddim(&p, &e, &x), DDPM_EINVAL);
     e = (sampler_env){ .denoise = denoise, .noise = noise, .ctx = &m, .n = 1, .dims = { 1, 1 }, .t = e.t, .out = e.out, .z = e.z, .pred_xstart = e.pred_xstart, .memory = e.memory };
-    p = (process){ .s = &jsd, .mean = MEAN_START_X };
+    p = (process){ .s = &jsd, .mean = MEAN_EPSILON };
     assert_int_equal(sampler_ddim(&p, &e, &x), DDPM_EINVAL);       /* ends at alpha-bar 0 */
     assert_int_equal(sampler_encode(&p, &e, &x), DDPM_EINVAL);
     assert_int_equal(m.calls, 7);
@@ -524,7 +576,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ancestral_moments), cmocka_unit_test(test_learned_moments), cmocka_unit_test(test_ddim_moments),
         cmocka_unit_test(test_limits), cmocka_unit_test(test_eta_one_is_ancestral), cmocka_unit_test(test_encode),
-        cmocka_unit_test(test_every_step_count), cmocka_unit_test(test_single_step), cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_round_trip_order),
+        cmocka_unit_test(test_every_step_count), cmocka_unit_test(test_single_step), cmocka_unit_test(test_errors), cmocka_unit_test(test_pure_noise),
         cmocka_unit_test(test_golden_openai), cmocka_unit_test(test_golden_ermongroup), cmocka_unit_test(test_golden_diffusers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

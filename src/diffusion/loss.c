@@ -30,7 +30,7 @@ ddpm_status loss_check(loss_type type, const process *p)
 {
     if (type == LOSS_MSE_SUM && process_learns_variance(p))
         return ddpm_fail(DDPM_EINVAL, "the loss mse_sum does not train a learned variance; use rescaled_mse or a fixed variance");
-    return DDPM_OK;
+    return process_check(p);
 }
 
 ddpm_status min_snr_check(const process *p, double gamma)

@@ -20,7 +20,7 @@ typedef enum {
 ddpm_status loss_type_find(const char *name, loss_type *type);
 const char *loss_type_name(loss_type type);
 
-/* EINVAL when the loss does not train what the process learns. */
+/* EINVAL when the loss does not train what the process learns, and by process_check: what nobody could sample from is not trained. */
 ddpm_status loss_check(loss_type type, const process *p);
 
 typedef struct { double loss, mse, vb; } loss_terms;   /* a term without part in the loss is 0 */

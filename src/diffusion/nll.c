@@ -4,6 +4,7 @@
 #include "base/rng.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 
 /* ---- which rows ------------------------------------------------------------------ */
@@ -125,14 +126,25 @@ static void corrupt(const work *w, size_t item, size_t k)
     if (in->y) w->y[k] = in->y[image];
 }
 
+/* A fixed variance is chosen after training, so both bounds are of interest and cost one look of the network. */
+static process other_process(const process *p)
+{
+    process other = *p;
+    other.var = p->var == VAR_FIXED_SMALL ? VAR_FIXED_LARGE : VAR_FIXED_SMALL;
+    return other;
+}
+
 static ddpm_status run_some(const work *w, size_t first, size_t n)
 {
+    const process other = other_process(w->p);
     for (size_t k = 0; k < n; k++) corrupt(w, first + k, k);
     DDPM_TRY(w->in->denoise(w->in->ctx, (int)n, w->t, w->in->y ? w->y : NULL, w->xt, w->out));
     for (size_t k = 0; k < n; k++) {
         const size_t item = first + k, at = k * w->image;
         const float *x0 = w->in->x0 + item / (size_t)w->plan->calls * w->image;
         w->r->term[item] = bpd_step(w->p, w->r->row[item], w->in->dims, x0, w->xt + at, w->noise + at, w->out + k * w->wide);
+        if (w->r->other && !process_learns_variance(w->p))
+            w->r->other[item] = vb_terms(&other, w->r->row[item], w->in->dims, x0, w->xt + at, w->out + k * w->wide);
     }
     return DDPM_OK;
 }
@@ -153,6 +165,8 @@ static void add_up(const work *w, int image)
         k += m > 1 ? 2 : 1;
     }
     b.total = b.prior + b.diffusion + b.decoder;
+    b.other = w->r->other && !process_learns_variance(w->p) ? b.prior : NAN;
+    for (int k = 0; w->r->other && k < plan->calls; k++) b.other += factor[k] * w->r->other[at + (size_t)k];
     w->r->bound[image] = b;
 }
 

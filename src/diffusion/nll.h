@@ -59,6 +59,7 @@ typedef struct {
 typedef struct {
     double total, prior, diffusion, decoder;
     double variance;            /* of total, by the choice of rows              */
+    double other;               /* total under the other fixed variance, NaN where it is learned */
 } nll_bound;
 
 /* Column k of an image is its row[k], row descending: with calls = T the order of
@@ -67,6 +68,8 @@ typedef struct {
     int       *row;             /* [n, calls]                                   */
     double    *factor;          /* [n, calls]                                   */
     bpd_terms *term;            /* [n, calls]                                   */
+    double    *other;           /* [n, calls] vb, if a fixed variance were the other one: small for large,
+                                   large for small. The network is the same; NULL: not wanted */
     nll_bound *bound;           /* [n]                                          */
 } nll_result;
 

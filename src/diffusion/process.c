@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <string.h>
 #include <strings.h>
 
 typedef struct { const char *name; int value; } name_row;
@@ -161,8 +162,15 @@ void predict_xstart_from_v(const schedule *s, int i, size_t len, const float *xt
     predict_xstart(s, i, len, MEAN_V, xt, v, x0);
 }
 
+/* Where alpha-bar is 0, x_t is its noise, whatever x_0 is. */
+static bool all_noise(const schedule *s, int i) { return s->alphas_cumprod[i] <= 0; }
+
 void predict_eps_from_xstart(const schedule *s, int i, size_t len, const float *xt, const float *x0, float *eps)
 {
+    if (all_noise(s, i)) {
+        memmove(eps, xt, len * sizeof *eps);
+        return;
+    }
     const float a = (float)s->sqrt_recip_alphas_cumprod[i], b = (float)s->sqrt_recipm1_alphas_cumprod[i];
     for (size_t k = 0; k < len; k++) eps[k] = (a * xt[k] - x0[k]) / b;
 }
@@ -198,6 +206,10 @@ void p_mean(const process *p, int i, image_dims d, const float *xt, const float 
  * eps may be xt. */
 static void eps_through_xstart(const process *p, int i, image_dims d, const float *xt, const float *out, float *eps)
 {
+    if (all_noise(p->s, i)) {
+        memmove(eps, xt, dims_len(d) * sizeof *eps);
+        return;
+    }
     const xstart_form f = xstart_form_of(p->s, i, p->mean);
     const float recip = (float)p->s->sqrt_recip_alphas_cumprod[i], recipm1 = (float)p->s->sqrt_recipm1_alphas_cumprod[i];
     const int width = process_out_channels(p, d.channels);

@@ -74,6 +74,7 @@ void q_posterior(const schedule *s, int i, size_t len, const float *x0, const fl
 void predict_xstart_from_eps(const schedule *s, int i, size_t len, const float *xt, const float *eps, float *x0);
 void predict_xstart_from_xprev(const schedule *s, int i, size_t len, const float *xt, const float *xprev, float *x0);
 void predict_xstart_from_v(const schedule *s, int i, size_t len, const float *xt, const float *v, float *x0);
+/* x_t itself where alpha-bar is 0. */
 void predict_eps_from_xstart(const schedule *s, int i, size_t len, const float *xt, const float *x0, float *eps);
 void predict_eps_from_v(const schedule *s, int i, size_t len, const float *xt, const float *v, float *eps);
 void predict_v(const schedule *s, int i, size_t len, const float *x0, const float *eps, float *v);

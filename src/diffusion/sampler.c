@@ -8,11 +8,11 @@
 #include <string.h>
 
 const sampler samplers[] = {
-    { "ddpm", sampler_ddpm, NULL },
-    { "ddim", sampler_ddim, NULL },
-    { "dpm++2m", sampler_dpmpp, NULL },
-    { "unipc", sampler_unipc, NULL },
-    { "heun", sampler_heun, sampler_heun_calls },
+    { "ddpm", sampler_ddpm, sampler_ddpm_from, NULL },
+    { "ddim", sampler_ddim, sampler_ddim_from, NULL },
+    { "dpm++2m", sampler_dpmpp, NULL, NULL },
+    { "unipc", sampler_unipc, NULL, NULL },
+    { "heun", sampler_heun, NULL, sampler_heun_calls },
     { 0 }
 };
 

@@ -53,6 +53,8 @@ typedef struct {
     /* x [n, pixels, channels]: in x_T ~ N(0, I), out x_0. Fails as the network
      * does, EINVAL by process_check. */
     ddpm_status (*run)(const process *p, const sampler_env *e, float *x);
+    /* From x_t at a row, as sampler_ddpm_from; NULL: a method that remembers steps. */
+    ddpm_status (*run_from)(const process *p, const sampler_env *e, int row, float *x);
     /* Network calls of one run, NULL for one call per row. */
     int (*calls)(const process *p);
 } sampler;

@@ -49,18 +49,6 @@ void sampler_encode_step(const process *p, int i, const sampler_arrays *a)
     combine_prediction(p, i, (ddim_row){ sqrt(next), sqrt(1 - next), 0 }, a);
 }
 
-/* eps from x_0 divides by sqrt(alpha-bar). */
-static ddpm_status check(const process *p)
-{
-    DDPM_TRY(process_check(p));
-    const bool raw = p->clip != CLIP_REDERIVE && p->mean == MEAN_V;
-    for (int i = 0; i < p->s->T && !raw; i++)
-        if (p->s->alphas_cumprod[i] <= 0)
-            return ddpm_fail(DDPM_EINVAL, "alpha-bar is 0 at timestep %d, from where DDIM cannot derive the noise of a predicted "
-                             "image; use the sampler ddpm, or v prediction with clip x0 or none", p->s->timestep_map[i]);
-    return DDPM_OK;
-}
-
 static ddpm_status check_noise(const sampler_env *e)
 {
     if (!(e->eta >= 0 && e->eta <= 1))
@@ -73,7 +61,7 @@ static ddpm_status check_noise(const sampler_env *e)
 ddpm_status sampler_ddim_from(const process *p, const sampler_env *e, int row, float *x)
 {
     const sampler_arrays a = { sampler_dims(e), x, e->out, e->z, x, e->pred_xstart };
-    DDPM_TRY(check(p));
+    DDPM_TRY(process_check(p));
     DDPM_TRY(check_noise(e));
     DDPM_TRY(sampler_check_row(p, row));
     for (int i = row, k = p->s->T - 1 - row; i >= 0; i--, k++) {
@@ -90,7 +78,7 @@ ddpm_status sampler_ddim(const process *p, const sampler_env *e, float *x) { ret
 ddpm_status sampler_encode(const process *p, const sampler_env *e, float *x)
 {
     const sampler_arrays a = { sampler_dims(e), x, e->out, NULL, x, e->pred_xstart };
-    DDPM_TRY(check(p));
+    DDPM_TRY(process_check(p));
     for (int i = 0; i < p->s->T; i++) {
         DDPM_TRY(sampler_network(p, e, i, x));
         sampler_encode_step(p, i, &a);
