@@ -7,7 +7,7 @@
 
 #include "api/tool.h"
 
-enum { COMMAND_MAX_WORDS = 4 };
+enum { COMMAND_MAX_WORDS = 5 };
 
 typedef struct {
     settings     s;
@@ -24,9 +24,16 @@ typedef ddpm_status (*command_run)(invocation *call);
 ddpm_status cmd_train(invocation *call);
 ddpm_status cmd_sample(invocation *call);
 ddpm_status cmd_nll(invocation *call);
+ddpm_status cmd_eval(invocation *call);
+ddpm_status cmd_neighbours(invocation *call);
+ddpm_status cmd_encode(invocation *call);
+ddpm_status cmd_decode(invocation *call);
+ddpm_status cmd_progressive(invocation *call);
+ddpm_status cmd_interpolate(invocation *call);
 ddpm_status cmd_convert(invocation *call);
 ddpm_status cmd_info(invocation *call);
 ddpm_status cmd_plan(invocation *call);
+ddpm_status cmd_plot(invocation *call);
 ddpm_status cmd_bench(invocation *call);
 ddpm_status cmd_doctor(invocation *call);
 

@@ -22,18 +22,42 @@ static const option_command commands[] = {
       "SIGINT and SIGTERM finish the step, save and exit with 130 or 143; a second SIGINT leaves at once; SIGUSR1 saves and exits with 75, SIGUSR2 saves and goes on.",
       GROUP_TRAIN },
     { "sample", "MODEL -o OUT [OPTION]...", "draw images from a model",
-      "MODEL is a run folder, a diffusers pipeline folder, a checkpoint or the name of a bundled model. OUT is a .png grid, an .npz in OpenAI's form, or a folder.",
+      "MODEL is a run folder, a diffusers pipeline folder, a checkpoint or the name of a bundled model. OUT is a .png grid, an .npz in OpenAI's form, "
+      "a folder, or a film of the steps: a .gif, or with --film a .png that has a row for each image.",
       GROUP_SAMPLE },
     { "nll", "MODEL DATA [OPTION]...", "bits per dimension of images under a model",
       "The variational bound as the authors compute it: every one of the T terms has fresh noise, x_0 is clipped. MODEL is what `ddpm sample` takes, DATA what "
       "`ddpm train` takes. With --steps K an image's bound is estimated from K of its terms, without bias and with an error. -o FILE.csv has a line for each "
-      "image, -o FILE.npz every term.",
+      "image, -o FILE.npz every term, -o FILE.svg charts of the terms over t.",
       GROUP_NLL },
+    { "eval", "SAMPLES REFERENCE [OPTION]...", "how far a set of images is from another",
+      "The Frechet distance of the two sets, as Gaussians in a space of features, with an interval. Each set is what `ddpm train` takes as DATA (`fashion:test`), or an .npz "
+      "in OpenAI's form. The floor, what real images get, is the same command with held-out images as SAMPLES.",
+      GROUP_EVAL },
+    { "neighbours", "SAMPLES DATA -o OUT.png [OPTION]...", "the training images that samples are nearest to, to see copies",
+      "OUT.png has a row for each of the first samples: the sample, then its nearest images of DATA by Euclidean distance of the pixels. OUT.svg is the histogram of the "
+      "distances to the nearest image, of the samples and of --control: images that were not trained on (`fashion:test`). Copies would lie nearer than those.",
+      GROUP_NEIGHBOURS },
+    { "interpolate", "MODEL A B [C D] -o OUT [OPTION]...", "images between two images or two seeds",
+      "A and B are image files, or seed:N, the latent of that seed. DDIM's way: their latents, walked spherically from one to the other; with --at, DDPM's: both with noise added, "
+      "mixed, and drawn from there. Four of them make a grid with A, B, C, D in its corners. OUT is a .png, or a .gif that moves.",
+      GROUP_INTERPOLATE },
+    { "encode", "MODEL DATA -o LATENTS.safetensors [OPTION]...", "latents of images, by walking DDIM backwards",
+      "Also walks down again and says how well the images come back. Nothing is clipped unless --clip asks for it; more --steps lose less.", GROUP_ENCODE },
+    { "decode", "MODEL LATENTS.safetensors -o OUT [OPTION]...", "images of latents, over the chain and with the classes of `ddpm encode`",
+      "OUT is a .png grid, an .npz in OpenAI's form, or a folder.", GROUP_DECODE },
+    { "progressive", "MODEL DATA -o FOLDER [OPTION]...", "pictures of progressive generation, and the rate-distortion curve of images",
+      "FOLDER gets x0.png and x0.gif (what x_0 looks like at times of the chain), shared.png (images that share x_t), rate_distortion.csv and .svg: how many bits per "
+      "dimension a receiver of x_t has got, and how far x_0 still is from the image (DDPM, section 4.3), over N images of DATA.",
+      GROUP_PROGRESSIVE },
     { "convert", "MODEL OUT [OPTION]...", "write a model as a pipeline folder that diffusers opens too",
       "MODEL is what `ddpm sample` takes. OUT gets its weights and description, not the state of a run.", GROUP_CONVERT },
     { "info", "PATH [OPTION]...", "say what a model, run, data set, sample or configuration is", NULL, GROUP_INFO },
     { "plan", "train DATA|sample MODEL [OPTION]...", "memory, disk and time that a command needs, before it runs",
       "Takes the options of the command it plans.", GROUP_PLAN | GROUP_TRAIN | GROUP_SAMPLE },
+    { "plot", "RUN... [OPTION]...", "charts of how training went: loss, validation, learning rate, gradients",
+      "RUN is a run folder; up to four are drawn over each other. The charts go to RUN/curves.svg, or to the file of -o, which several runs need. Lines are "
+      "running means, bands what the single values reach.", GROUP_PLOT },
     { "bench", "[OPTION]...", "times of a training step and of sampling, next to the machine's ceiling", NULL, GROUP_BENCH },
     { "doctor", "[OPTION]...", "what the machine offers, and a short self-test", NULL, GROUP_DOCTOR },
     { "help", "[COMMAND]", "help of the program or of a command", NULL, 0 },
@@ -45,8 +69,11 @@ static const option_command commands[] = {
 /* What runs the commands that take options; `signals`: they ask for requests between steps. */
 static const struct { const char *name; command_run run; int words; bool signals; } runs[] = {
     { "train", cmd_train, 1, true }, { "sample", cmd_sample, 1, true }, { "nll", cmd_nll, 2, true },       { "info", cmd_info, 1, false },
-    { "convert", cmd_convert, 2, false },
-    { "plan", cmd_plan, 2, false },  { "bench", cmd_bench, 0, false },  { "doctor", cmd_doctor, 0, false },
+    { "eval", cmd_eval, 2, true },   { "neighbours", cmd_neighbours, 2, true },
+     { "convert", cmd_convert, 2, false },
+    { "progressive", cmd_progressive, 2, true }, { "interpolate", cmd_interpolate, 5, true },
+    { "encode", cmd_encode, 2, true }, { "decode", cmd_decode, 2, true },
+    { "plan", cmd_plan, 2, false },  { "plot", cmd_plot, 4, false }, { "bench", cmd_bench, 0, false },  { "doctor", cmd_doctor, 0, false },
 };
 
 static const option_command *find_command(const char *name)

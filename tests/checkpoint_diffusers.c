@@ -10,7 +10,8 @@ typedef struct { const char *name, *kind, *expected; } golden_model;
 
 /* What the JSON of each says, read by hand. */
 #define DIFFUSERS "image_size=8 channels=3 channel_mult=1,2 num_res_blocks=1 attention_resolutions=4 use_scale_shift_norm=false " \
-                  "beta_scaling=none rescale_timesteps=false schedule_width=f32_torch posterior_floor=floor init_scheme=torch "
+                  "beta_scaling=none rescale_timesteps=false schedule_width=f32_torch posterior_floor=floor init_scheme=torch " \
+                  "compat=diffusers sampler=ddpm spacing=leading "
 static const golden_model MODELS[] = {
     { "df_cifar", "pipeline", DIFFUSERS "num_channels=12 norm_groups=6 num_heads=1 embedding=ho norm_eps=1e-6 down_padding=asymmetric variance=large" },
     { "df_default", "pipeline", DIFFUSERS "num_channels=8 norm_groups=4 num_heads=4 noise_schedule=cosine variance=small" },
@@ -223,6 +224,7 @@ static void refuses_other_networks(void **state)
         { SCHEDULER, "trained_betas", "[0.1,0.2]" }, { SCHEDULER, "prediction_type", "\"flow\"" }, { SCHEDULER, "variance_type", "\"learned\"" },
         { SCHEDULER, "variance_type", "\"learned_range\"" }, { SCHEDULER, "variance_type", "\"fixed_large_log\"" },
         { SCHEDULER, "rescale_betas_zero_snr", "true" }, { SCHEDULER, "thresholding", "true" }, { SCHEDULER, "clip_sample_range", "2.0" },
+        { SCHEDULER, "timestep_spacing", "\"log\"" }, { SCHEDULER, "steps_offset", "-1" }, { SCHEDULER, "set_alpha_to_one", "7" },
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         settings s;
@@ -253,6 +255,15 @@ static void reads_variations(void **state)
         { "df_cifar", SCHEDULER, "prediction_type", "\"sample\"", "prediction", "x0" },
         { "df_cifar", SCHEDULER, "variance_type", NULL, "variance", "small" },
         { "df_cifar", SCHEDULER, "clip_sample", "false", "clip", "none" },
+        { "df_cifar", SCHEDULER, "clip_sample", "true", "clip", "auto" },
+        { "df_cifar", SCHEDULER, "clip_sample_range", "1", "compat", "diffusers" },
+        { "df_cifar", SCHEDULER, "thresholding", "false", "sampler", "ddpm" },
+        { "df_cifar", SCHEDULER, "_class_name", "\"DDIMScheduler\"", "sampler", "ddim" },
+        { "df_cifar", SCHEDULER, "timestep_spacing", "\"trailing\"", "spacing", "trailing" },
+        { "df_cifar", SCHEDULER, "timestep_spacing", NULL, "spacing", "leading" },
+        { "df_cifar", SCHEDULER, "steps_offset", "1", "steps_offset", "1" },
+        { "df_cifar", SCHEDULER, "set_alpha_to_one", "false", "set_alpha_to_one", "false" },
+        { "df_cifar", SCHEDULER, "_class_name", "\"PNDMScheduler\"", "set_alpha_to_one", "false" },
     };
     for (size_t i = 0; i < sizeof right / sizeof *right; i++) {
         settings s;

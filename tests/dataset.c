@@ -412,6 +412,28 @@ static int remove_root(void **state)
     return dir_remove_tree("/tmp", strrchr(root, '/') + 1) == DDPM_OK ? 0 : -1;
 }
 
+static void a_file_is_a_set_of_one(void **state)
+{
+    (void)state;
+    put_png("one/cat_7.png", 5, 4, 3, 60);
+    put_png("one/other.png", 9, 9, 3, 10);
+    put_bytes("one/notes.png.txt", "x", 1);
+    put_bytes("one/damaged.png", "no picture", 10);
+    dataset *d = open_ok("one/cat_7.png", NULL);
+    check_description(d, "file, 1 image 4x5x3, no labels");
+    check_image(d, 0, 60, -1);
+    dataset_close(d);
+    const dataset_options by_prefix = {.labels = DATASET_LABELS_PREFIX, .size_h = 8, .size_w = 8, .channels = 3};
+    d = open_ok("one/cat_7.png", &by_prefix);
+    check_description(d, "file, 1 image 8x8x3, 1 classes by prefix");
+    assert_string_equal(dataset_class_name(d, 0), "cat");
+    check_image(d, 0, 60, 0);
+    dataset_close(d);
+    open_fails("one/damaged.png", NULL, DDPM_EFORMAT, "damaged.png");
+    open_fails("one/notes.png.txt", NULL, DDPM_EFORMAT, "no data set");
+    open_fails("one/absent.png", NULL, DDPM_EIO, "no such file");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -423,6 +445,7 @@ int main(void)
         cmocka_unit_test(parts_are_sub_folders),
         cmocka_unit_test(bad_images_are_named),
         cmocka_unit_test(folders_without_images_are_refused),
+        cmocka_unit_test(a_file_is_a_set_of_one),
         cmocka_unit_test(idx_pairs_are_read),
         cmocka_unit_test(idx_lies_are_refused),
         cmocka_unit_test(cifar_batches_are_read),

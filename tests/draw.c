@@ -120,25 +120,113 @@ static void test_given_latents(void **state)
     unmake(&f);
 }
 
+/* What a walk has reached after `steps` of them. */
+typedef struct { int steps; float x[2 * IMAGE]; } halfway;
+
+static void keep_halfway(void *ctx, int step, int t, const float *x, const float *pred_xstart)
+{
+    halfway *h = ctx;
+    (void)t;
+    (void)pred_xstart;
+    if (step == h->steps - 1) memcpy(h->x, x, sizeof h->x);
+}
+
+static void test_late_starts(void **state)
+{
+    (void)state;
+    static const uint64_t seed[] = { 5, 6 }, index[] = { 7, 8 };
+    static const int y[] = { 0, 2 };
+    static float whole[2 * IMAGE], x[2 * IMAGE];
+    fixture f;
+    make(&f, NN_F32, 1, 2);
+    for (int steps = 1; steps < 4; steps++)
+        for (size_t m = 0; m < sizeof methods / sizeof *methods; m++) {
+            halfway h = { .steps = steps };
+            int64_t calls = 0;
+            process p = f.process;
+            p.var = methods[m].var;
+            drawing d = { .net = f.net, .weights = f.w, .p = &p, .eta = methods[m].eta, .guidance = 1, .observe = keep_halfway, .observe_ctx = &h };
+            check(sampler_find(methods[m].sampler, &d.method));
+            check(draw_images(&d, &(draw_batch){ .n = 2, .seed = seed, .index = index, .y = y, .x = whole }));
+            d.observe = NULL;
+            d.skip = steps;
+            memcpy(x, h.x, sizeof x);
+            check(draw_images(&d, &(draw_batch){ .n = 2, .seed = seed, .index = index, .y = y, .given_xT = true, .x = x, .calls = &calls }));
+            assert_memory_equal(x, whole, sizeof x);
+            assert_int_equal(calls, 4 - steps);
+        }
+    drawing d = { .net = f.net, .weights = f.w, .p = &f.process, .guidance = 1, .skip = 4 };
+    const draw_batch b = { .n = 2, .seed = seed, .index = index, .y = y, .given_xT = true, .x = x };
+    check(sampler_find("ddim", &d.method));
+    assert_int_equal(draw_images(&d, &b), DDPM_EINVAL);
+    d.skip = 1;
+    check(sampler_find("unipc", &d.method));
+    assert_int_equal(draw_images(&d, &b), DDPM_EINVAL);
+    unmake(&f);
+}
+
+/* Known pixels come out as they went in; the others do not depend on the images beside them. */
+static void test_filling(void **state)
+{
+    (void)state;
+    static const uint64_t seed[] = { 5, 6 }, index[] = { 7, 8 };
+    static const int y[] = { 0, 2 };
+    static float given[2 * IMAGE], both[2 * IMAGE], one[IMAGE];
+    static uint8_t mask[2 * SIDE * SIDE];
+    fixture f;
+    int64_t calls = 0;
+    make(&f, NN_F32, 1, 2);
+    rng_normals((rng_address){ 1, RNG_INIT, 0, 0 }, 0, 2 * IMAGE, given);
+    for (int i = 0; i < 2 * SIDE * SIDE; i++) mask[i] = i % 3 == 0;
+    inpainting fill = { .image = given, .mask = mask, .jump = 1, .resamples = 2 };
+    const drawing d = { .net = f.net, .weights = f.w, .p = &f.process, .guidance = 1, .fill = &fill };
+    check(draw_images(&d, &(draw_batch){ .n = 2, .seed = seed, .index = index, .y = y, .x = both, .calls = &calls }));
+    assert_int_equal(calls, 4 + 3);                           /* back by one step from rows 0, 1 and 2 */
+    for (int i = 0; i < 2 * IMAGE; i++) assert_true(isfinite(both[i]) && (mask[i / CHANNELS] ? both[i] == given[i] : both[i] != given[i]));
+    fill.image += IMAGE;
+    fill.mask += SIDE * SIDE;
+    check(draw_images(&d, &(draw_batch){ .n = 1, .seed = seed + 1, .index = index + 1, .y = y + 1, .x = one }));
+    assert_memory_equal(one, both + IMAGE, sizeof one);
+    unmake(&f);
+}
+
+static void test_start_noise(void **state)
+{
+    (void)state;
+    static const uint64_t seed[] = { 5, 6 }, index[] = { 7, 8 };
+    static float z[2 * IMAGE], by_hand[IMAGE];
+    const draw_batch b = { .n = 2, .seed = seed, .index = index };
+    draw_normals(&b, RNG_START, 3, IMAGE, z);
+    for (int i = 0; i < 2; i++) {
+        rng_normals((rng_address){ seed[i], RNG_START, 3, index[i] }, 0, IMAGE, by_hand);
+        assert_memory_equal(z + i * IMAGE, by_hand, sizeof by_hand);
+    }
+}
+
 static void test_quantize(void **state)
 {
     (void)state;
     /* (x + 1) 127.5 of these is exact */
-    static const struct { float x; int round, truncate; } exact[] = {
-        { -1, 0, 0 }, { 1, 255, 255 }, { 0, 128, 127 }, { -0.5f, 64, 63 }, { 0.5f, 191, 191 }, { -2, 0, 0 }, { 3, 255, 255 },
-        { 0.99609375f, 255, 254 }, { -0.99609375f, 0, 0 }, { -0.9921875f, 1, 0 }, { INFINITY, 255, 255 }, { -INFINITY, 0, 0 }, { NAN, 0, 0 },
+    static const struct { float x; int round, truncate, even; } exact[] = {
+        { -1, 0, 0, 0 }, { 1, 255, 255, 255 }, { 0, 128, 127, 128 }, { -0.5f, 64, 63, 64 }, { 0.5f, 191, 191, 191 }, { -2, 0, 0, 0 }, { 3, 255, 255, 255 },
+        { 0.99609375f, 255, 254, 255 }, { -0.99609375f, 0, 0, 0 }, { -0.9921875f, 1, 0, 1 }, { INFINITY, 255, 255, 255 }, { -INFINITY, 0, 0, 0 }, { NAN, 0, 0, 0 },
+        { 1.0f / 3, 170, 170, 170 }, { -0.4941176474f, 65, 64, 64 }, { -0.4862745106f, 66, 65, 66 },
     };
     for (size_t k = 0; k < sizeof exact / sizeof *exact; k++) {
-        uint8_t r, t;
-        draw_quantize(&exact[k].x, 1, false, &r);
-        draw_quantize(&exact[k].x, 1, true, &t);
+        uint8_t r, t, e;
+        draw_quantize(&exact[k].x, 1, ROUND_HALF_UP, &r);
+        draw_quantize(&exact[k].x, 1, ROUND_TRUNCATE, &t);
+        draw_quantize(&exact[k].x, 1, ROUND_HALF_EVEN, &e);
         assert_int_equal(r, exact[k].round);
         assert_int_equal(t, exact[k].truncate);
+        assert_int_equal(e, exact[k].even);
     }
     for (int v = 0; v < 256; v++) {             /* a byte survives the way to [-1,1] and back when rounded */
         const float x = (float)v / 127.5f - 1.0f;
         uint8_t r;
-        draw_quantize(&x, 1, false, &r);
+        draw_quantize(&x, 1, ROUND_HALF_UP, &r);
+        assert_int_equal(r, v);
+        draw_quantize(&x, 1, ROUND_HALF_EVEN, &r);
         assert_int_equal(r, v);
     }
 }
@@ -181,7 +269,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bits_do_not_depend_on_company), cmocka_unit_test(test_given_latents), cmocka_unit_test(test_quantize),
-        cmocka_unit_test(test_grid),                          cmocka_unit_test(test_grid_too_large),
+        cmocka_unit_test(test_grid),                          cmocka_unit_test(test_grid_too_large), cmocka_unit_test(test_late_starts),
+        cmocka_unit_test(test_filling),                       cmocka_unit_test(test_start_noise),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,7 +28,7 @@ static const struct { const char *name; size_t parameters; } counts[] = {
     { "iddpm-cifar10-hybrid", 52546438 },  { "iddpm-cifar10-simple", 52542979 },   { "iddpm-imagenet64", 121063942 },
     { "iddpm-imagenet64-cond", 273049350 }, { "iddpm-imagenet64-cond-small", 121575942 }, { "iddpm-lsun256", 113676678 },
     { "adm-imagenet64", 295904454 },       { "adm-imagenet256", 553838086 },
-    { "iddpm-cifar10-vlb", 52546438 },     { "iddpm-imagenet64-vlb", 121063942 },
+    { "iddpm-cifar10-vlb", 52546438 },     { "iddpm-imagenet64-vlb", 121063942 },      { "iddpm-upsample256", 279792390 },
 };
 
 static size_t parameters(const char *name)
@@ -106,8 +106,10 @@ static const published table[] = {
       LOSS_RESCALED_MSE, ADAM_W, UNET_INIT_OPENAI, SCHEDULE_COSINE, SCHEDULE_F64, LOGVAR_BORROW, TIMESTEPS_UNIFORM },
     { "iddpm-imagenet64-cond", 4, 4000, 2048, true, true, false, true, false, 1e-5, 0, 3e-4, 0, 0.9999, false, false, 0, VAR_LEARNED_RANGE,
       LOSS_MSE, ADAM_W, UNET_INIT_OPENAI, SCHEDULE_COSINE, SCHEDULE_F64, LOGVAR_BORROW, TIMESTEPS_UNIFORM },
-    { "iddpm-lsun256", 1, 1000, 128, false, true, false, true, true, 1e-5, 0, 1e-4, 0, 0.9999, false, false, 0, VAR_LEARNED_RANGE, LOSS_RESCALED_MSE,
+    { "iddpm-lsun256", 1, 1000, 128, false, true, false, true, false, 1e-5, 0, 1e-4, 0, 0.9999, false, false, 0, VAR_LEARNED_RANGE, LOSS_MSE,
       ADAM_W, UNET_INIT_OPENAI, SCHEDULE_LINEAR, SCHEDULE_F64, LOGVAR_BORROW, TIMESTEPS_UNIFORM },
+    { "iddpm-upsample256", 4, 4000, 256, true, true, false, true, false, 1e-5, 0, 3e-4, 0, 0.9999, false, false, 0, VAR_LEARNED_RANGE,
+      LOSS_MSE, ADAM_W, UNET_INIT_OPENAI, SCHEDULE_LINEAR, SCHEDULE_F64, LOGVAR_BORROW, TIMESTEPS_UNIFORM },
     { "iddpm-cifar10-vlb", 4, 4000, 128, true, true, false, true, true, 1e-5, 0.3, 1e-4, 0, 0.9999, false, false, 0, VAR_LEARNED_RANGE,
       LOSS_RESCALED_KL, ADAM_W, UNET_INIT_OPENAI, SCHEDULE_COSINE, SCHEDULE_F64, LOGVAR_BORROW, TIMESTEPS_SECOND_MOMENT },
     { "iddpm-imagenet64-vlb", 4, 4000, 128, true, true, false, true, true, 1e-5, 0, 1e-4, 0, 0.9999, false, false, 0, VAR_LEARNED_RANGE,
@@ -176,7 +178,7 @@ static void test_attention_levels(void **state)
     (void)state;
     static const struct { const char *name, *levels; } expected[] = {
         { "ddpm-cifar10", "0100" },     { "ddpm-lsun256", "000010" },    { "ddim-celeba64", "00100" }, { "iddpm-cifar10-hybrid", "0110" },
-        { "iddpm-imagenet64", "0011" }, { "adm-imagenet256", "000111" },
+        { "iddpm-imagenet64", "0011" }, { "iddpm-upsample256", "000011" }, { "adm-imagenet256", "000111" },
     };
     for (size_t k = 0; k < sizeof expected / sizeof *expected; k++) {
         settings s;

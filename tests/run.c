@@ -162,6 +162,56 @@ static void test_rhythm(void **state)
     unmake(&f);
 }
 
+/* A run of a version without the last columns goes on: the header is new, the rows are as they were. */
+static void test_table_of_an_earlier_version(void **state)
+{
+    (void)state;
+    static const char OLD[] = "step,samples,loss\n1,4,0.5\n2,8,0.25\n3,12,0.125\n";
+    static const char NEW[] = "step,samples,loss,mse,vb,loss_q0,loss_q1,loss_q2,loss_q3,grad_norm,lr,images_per_s,dropped,val_loss,"
+                              "grad_norm_sq,grad_noise_trace\n1,4,0.5\n2,8,0.25\n";
+    fixture f;
+    char path[128];
+    uint8_t *text = NULL;
+    size_t len;
+    make(&f, 1e-3, false);
+    runlog_close(f.log);
+    f.log = NULL;
+    snprintf(path, sizeof path, "%s/progress.csv", f.dir);
+    check(file_write_atomic(path, OLD, sizeof OLD - 1));
+    for (int k = 0; k < 2; k++) {
+        runlog_close(f.log);
+        check(runlog_open(f.dir, 2, &f.log));
+        check(file_read_all(path, 1 << 20, &text, &len));
+        assert_string_equal((char *)text, NEW);
+        free(text);
+    }
+    unmake(&f);
+}
+
+/* The gradient's noise is of the logged steps; a line holds it under the names of the table. */
+static void test_noise_is_logged(void **state)
+{
+    (void)state;
+    fixture f;
+    char path[128];
+    uint8_t *text = NULL;
+    size_t len;
+    make(&f, 1e-3, false);
+    check(run_train(&f.c, &f.h));
+    snprintf(path, sizeof path, "%s/log.jsonl", f.dir);
+    check(file_read_all(path, 1 << 20, &text, &len));
+    int lines = 0;
+    for (char *line = strtok((char *)text, "\n"); line; line = strtok(NULL, "\n"), lines++) {
+        const char *norm = strstr(line, "\"grad_norm\":"), *square = strstr(line, "\"grad_norm_sq\":"), *trace = strstr(line, "\"grad_noise_trace\":");
+        assert_true(norm && square && trace);
+        const double tr = strtod(trace + 19, NULL), sq = strtod(square + 15, NULL);
+        assert_true(tr > 0 && isfinite(sq) && sq + tr / BATCH > 0);      /* sq + tr / B is the squared norm of the batch */
+    }
+    assert_int_equal(lines, 3);
+    free(text);
+    unmake(&f);
+}
+
 /* A best checkpoint is no replacement for the one that a run goes on from. */
 static void test_best(void **state)
 {
@@ -284,6 +334,7 @@ static void test_bad_numbers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_table_of_an_earlier_version), cmocka_unit_test(test_noise_is_logged),
         cmocka_unit_test(test_rhythm),   cmocka_unit_test(test_best),                      cmocka_unit_test(test_best_of_an_earlier_process),
         cmocka_unit_test(test_requests), cmocka_unit_test(test_best_on_a_full_disk),       cmocka_unit_test(test_a_grid_never_ends_a_run),
         cmocka_unit_test(test_lost_data), cmocka_unit_test(test_bad_numbers),

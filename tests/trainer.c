@@ -221,6 +221,96 @@ static void test_microbatch_sum(void **state)
     assert_true(fabs(norm[0] - norm[1]) < 1e-6 * norm[0]);
 }
 
+/* Squared length of the gradient's part from samples [first, end), each counting 1/BATCH: a step with one leaf in which the others weigh nothing. */
+static double part_length(const float *x, int first, int end)
+{
+    fixture f;
+    make(&f, NN_F32, 1, 1, 4);
+    float weight[BATCH] = { 0 };
+    for (int i = first; i < end; i++) weight[i] = 1;
+    step_report r;
+    const train_batch b = { .x = x, .y = LABELS, .weight = weight, .measure_noise = true };
+    check(trainer_step(f.tr, &b, &r));
+    assert_int_equal(r.noise_count, 0);              /* one leaf tells nothing */
+    unmake(&f);
+    return r.grad_norm * r.grad_norm;
+}
+
+/* Four leaves of 2, 3, 2 and 3 samples; the equations of both expectations, solved by Cramer's rule. */
+static void test_gradient_noise(void **state)
+{
+    (void)state;
+    static float x[BATCH * IMAGE];
+    images(0, x);
+    double small = 0, inverse = 0;
+    for (int l = 0; l < 4; l++) {
+        const int first = l * BATCH / 4, end = (l + 1) * BATCH / 4, n = end - first;
+        small += part_length(x, first, end) * BATCH * BATCH / (n * n) / 4;
+        inverse += 0.25 / n;
+    }
+    const double big = part_length(x, 0, BATCH), determinant = 1.0 / BATCH - inverse;
+    const double norm_sq = (small / BATCH - inverse * big) / determinant, trace = (big - small) / determinant;
+    fixture f;
+    step_report r;
+    make(&f, NN_F32, 2, 4, 4);
+    const train_batch b = { .x = x, .y = LABELS, .measure_noise = true };
+    check(trainer_step(f.tr, &b, &r));
+    assert_int_equal(r.noise_count, 1);
+    assert_true(fabs(r.noise.trace - trace) < 1e-4 * fabs(trace));
+    assert_true(fabs(r.noise.norm_sq - norm_sq) < 1e-4 * (fabs(norm_sq) + big));
+    unmake(&f);
+}
+
+/* Asking changes no weight and allocates nothing. */
+static void test_noise_is_only_looked_at(void **state)
+{
+    (void)state;
+    static float x[BATCH * IMAGE];
+    fixture f[2];
+    for (int k = 0; k < 2; k++) {
+        step_report r;
+        make(&f[k], NN_F32, 2, 4, 4);
+        const train_batch b = { .x = x, .y = LABELS, .measure_noise = k == 1 };
+        images(0, x);
+        check(trainer_step(f[k].tr, &b, &r));
+        const int before = allocations;
+        images(1, x);
+        check(trainer_step(f[k].tr, &b, &r));
+        assert_int_equal(allocations, before);
+        assert_int_equal(r.noise_count, k);
+    }
+    const trainer_state *a = trainer_get_state(f[0].tr), *b = trainer_get_state(f[1].tr);
+    assert_memory_equal(a->value, b->value, a->params->len * sizeof *a->value);
+    for (int k = 0; k < 2; k++) unmake(&f[k]);
+}
+
+/* Sums of micro-batch means are brought back to the mean over the batch; unequal micro-batches have no such mean. */
+static void test_noise_of_microbatches(void **state)
+{
+    (void)state;
+    static float x[BATCH * IMAGE];
+    images(0, x);
+    step_report r[3];
+    for (int k = 0; k < 3; k++) {
+        fixture f;
+        make(&f, NN_F32, 1, 5, 4);
+        trainer_free(f.tr);
+        const trainer_config c = { .p = &f.process, .loss = LOSS_RESCALED_MSE, .adam = { ADAM_W, 1e-3, 0.9, 0.999, 1e-8, 0 }, .batch = BATCH, .leaves = 5,
+                                   .chunk = 4, .seed = 7, .microbatch = k == 2 ? 4 : 5, .microbatch_sum = k > 0 };
+        const unet_config net = { .height = SIDE, .width = SIDE, .in_channels = CHANNELS, .out_channels = 2 * CHANNELS, .model_channels = 16, .stem = 16,
+                                  .levels = 1, .channels = { 16 }, .num_res_blocks = 1, .num_heads = 1, .conv_resample = true, .groups = 4, .eps = 1e-5,
+                                  .init = UNET_INIT_TORCH };
+        check(trainer_new(&net, &c, f.b, f.p, NN_F32, &f.tr));
+        const train_batch b = { .x = x, .measure_noise = true };
+        check(trainer_step(f.tr, &b, &r[k]));
+        unmake(&f);
+    }
+    assert_true(r[0].noise_count == 1 && r[1].noise_count == 1 && r[2].noise_count == 0);
+    assert_true(fabs(r[1].grad_norm - 2 * r[0].grad_norm) < 1e-5 * r[1].grad_norm);
+    assert_true(fabs(r[1].noise.trace - r[0].noise.trace) < 1e-4 * fabs(r[0].noise.trace));
+    assert_true(fabs(r[1].noise.norm_sq - r[0].noise.norm_sq) < 1e-4 * (fabs(r[0].noise.norm_sq) + r[0].grad_norm * r[0].grad_norm));
+}
+
 static void test_rate(void **state)
 {
     (void)state;
@@ -234,12 +324,88 @@ static void test_rate(void **state)
     assert_true(trainer_rate(&c, 0) == 0 && fabs(trainer_rate(&c, 1) - 2.0 / 5000) < 1e-18 && trainer_rate(&c, 9999) == 2);
 }
 
+/* --- min-SNR ---------------------------------------------------------------------------------- */
+
+static double weight_by_hand(const schedule *s, int row, mean_type mean, double gamma)
+{
+    const double snr = s->alphas_cumprod[row] / (1 - s->alphas_cumprod[row]), c = snr < gamma ? snr : gamma;
+    return mean == MEAN_EPSILON ? c / snr : mean == MEAN_START_X ? c : c / (snr + 1);
+}
+
+/* The gradient of one step, [params.len] malloc'ed, as Adam's first moment has it. */
+static float *weighted_gradient(const process *p, double gamma, const float *weight, size_t *len, step_report *r)
+{
+    static const int rows[BATCH] = { 0, 1, 5, 20, 40, 50, 60, 80, 98, 99 };
+    const unet_config net = { .height = SIDE, .width = SIDE, .in_channels = CHANNELS, .out_channels = CHANNELS, .model_channels = 8, .stem = 8, .levels = 1,
+                              .channels = { 8 }, .num_res_blocks = 1, .num_heads = 1, .conv_resample = true, .groups = 4, .eps = 1e-5, .init = UNET_INIT_TORCH };
+    const trainer_config c = { .p = p, .loss = LOSS_MSE, .timesteps = TIMESTEPS_SECOND_MOMENT, .adam = { ADAM_W, 1e-3, 0.5, 0.999, 1e-8, 0 }, .n_ema = 1,
+                               .ema_rate = { 0.9 }, .batch = BATCH, .leaves = 2, .chunk = 3, .seed = 3, .min_snr_gamma = gamma };
+    static float x[BATCH * IMAGE];
+    pool *threads;
+    nn_backend *b;
+    trainer *tr;
+    check(pool_new(1, &threads));
+    check(backend_cpu_new("generic", &b));
+    check(trainer_new(&net, &c, b, threads, NN_F32, &tr));
+    trainer_state *s = trainer_get_state(tr);
+    for (size_t k = 0; k < s->params->len; k++) s->value[k] += s->value[k] == 0 ? 0.01f : 0;    /* no layer begins at zero */
+    trainer_changed(tr);
+    images(0, x);
+    check(trainer_step(tr, &(train_batch){ .x = x, .t = rows, .weight = weight }, r));
+    *len = s->params->len;
+    float *copy = malloc(*len * sizeof *copy);
+    memcpy(copy, s->m, *len * sizeof *copy);
+    trainer_free(tr);
+    nn_backend_free(b);
+    pool_free(threads);
+    return copy;
+}
+
+/* Beside an importance weight the factor of the timestep is a factor of it, and no loss that is told has it. */
+static void test_min_snr(void **state)
+{
+    (void)state;
+    static const int rows[BATCH] = { 0, 1, 5, 20, 40, 50, 60, 80, 98, 99 };
+    const schedule_config sc = schedule_config_of(PROFILE_OPENAI, SCHEDULE_COSINE, 100);
+    schedule s;
+    check(schedule_new(&sc, &s));
+    static const mean_type means[] = { MEAN_EPSILON, MEAN_START_X, MEAN_V };
+    for (size_t k = 0; k < 3; k++) {
+        const process p = { .s = &s, .mean = means[k], .var = VAR_FIXED_LARGE };
+        float importance[BATCH], both[BATCH];
+        for (int i = 0; i < BATCH; i++) {
+            importance[i] = 0.25f * (float)(i + 1);
+            both[i] = (float)((double)importance[i] * weight_by_hand(&s, rows[i], p.mean, 2.5));
+        }
+        step_report by_gamma, by_weight, plain;
+        size_t len, n;
+        float *a = weighted_gradient(&p, 2.5, importance, &len, &by_gamma), *b = weighted_gradient(&p, 0, both, &n, &by_weight);
+        float *c = weighted_gradient(&p, 0, importance, &n, &plain);
+        double peak = 0, off = 0, apart = 0;
+        for (size_t i = 0; i < len; i++) {
+            peak = fmax(peak, fabs((double)b[i]));
+            off = fmax(off, fabs((double)a[i] - (double)b[i]));
+            apart = fmax(apart, fabs((double)a[i] - (double)c[i]));
+        }
+        assert_true(peak > 0 && off <= 1e-6 * peak && apart > 0.01 * peak);
+        assert_true(fabs(by_gamma.grad_norm / by_weight.grad_norm - 1) < 1e-6);
+        assert_memory_equal(&by_gamma.loss, &plain.loss, sizeof plain.loss);
+        assert_memory_equal(by_gamma.quartile_loss, plain.quartile_loss, sizeof plain.quartile_loss);
+        free(a);
+        free(b);
+        free(c);
+    }
+    schedule_free(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bits_depend_on_leaves_alone), cmocka_unit_test(test_bad_numbers_are_dropped),
         cmocka_unit_test(test_copied_state_goes_on_alike),  cmocka_unit_test(test_no_allocation_inside_a_step),
         cmocka_unit_test(test_microbatch_sum),              cmocka_unit_test(test_rate),
+        cmocka_unit_test(test_gradient_noise),              cmocka_unit_test(test_noise_is_only_looked_at),
+        cmocka_unit_test(test_noise_of_microbatches),        cmocka_unit_test(test_min_snr),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -58,7 +58,8 @@ static ddpm_status time_training(bench *b)
     trainer *tr = NULL;
     DDPM_TRY(sampling_process(b->s, &full, &p));
     trainer_config c = { .p = &p, .loss = settings_loss(b->s), .adam = settings_adam(b->s), .clip = v->grad_clip, .n_ema = v->ema_rate.n,
-                         .batch = b->batch, .leaves = v->leaves < b->batch ? v->leaves : b->batch, .chunk = b->chunk, .seed = 0 };
+                         .batch = b->batch, .leaves = v->leaves < b->batch ? v->leaves : b->batch, .chunk = b->chunk, .small_size = v->small_size,
+                         .seed = 0 };
     for (int k = 0; k < c.n_ema; k++) c.ema_rate[k] = v->ema_rate.v[k];
     ddpm_status s = trainer_new(&b->net, &c, b->e.backend, b->e.threads, b->e.dtype, &tr);
     const train_batch batch = { .x = b->b.x, .y = b->net.num_classes ? b->b.y : NULL };

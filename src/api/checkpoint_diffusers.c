@@ -66,6 +66,7 @@ void diffusers_reason(const settings *s, char reason[REASON_SIZE])
     const unet_config c = settings_unet(s);
     const schedule_config sc = settings_schedule(s);
     const char *unused, *why = reason_of_net(&c);
+    if (v->small_size) why = "the network enlarges a small image, which it sees beside x";
     if (!why && v->rescale_timesteps && v->diffusion_steps != 1000) why = "the network receives timesteps scaled to 0..1000";
     if (!why && settings_mean(s) == MEAN_PREVIOUS_X) why = "the network predicts the mean of the previous step";
     if (!why && settings_variance(s) == VAR_LEARNED) why = "the network predicts the logarithm of the variance";
@@ -88,9 +89,12 @@ static const char SCHEDULER[] =
     "{\"_class_name\":\"DDPMScheduler\",\"_diffusers_version\":\"0.40.0\",\"beta_end\":0.02,\"beta_schedule\":\"linear\","
     "\"beta_start\":0.0001,\"clip_sample\":true,\"clip_sample_range\":1.0,\"dynamic_thresholding_ratio\":0.995,"
     "\"num_train_timesteps\":1000,\"prediction_type\":\"epsilon\",\"rescale_betas_zero_snr\":false,\"sample_max_value\":1.0,"
-    "\"steps_offset\":0,\"thresholding\":false,\"timestep_spacing\":\"leading\",\"trained_betas\":null,\"variance_type\":\"fixed_large\"}";
+    "\"steps_offset\":0,\"thresholding\":false,\"timestep_spacing\":\"leading\",\"trained_betas\":null}";
 static const char INDEX[] =
     "{\"_class_name\":\"DDPMPipeline\",\"_diffusers_version\":\"0.40.0\",\"scheduler\":[\"diffusers\",\"DDPMScheduler\"],"
+    "\"unet\":[\"diffusers\",\"UNet2DModel\"]}";
+static const char INDEX_DDIM[] =
+    "{\"_class_name\":\"DDIMPipeline\",\"_diffusers_version\":\"0.40.0\",\"scheduler\":[\"diffusers\",\"DDIMScheduler\"],"
     "\"unet\":[\"diffusers\",\"UNet2DModel\"]}";
 /* Names that no library has, so that no loader takes the parts for something it knows. */
 static const char OWN_UNET[] = "{\"_class_name\":\"DdpmUNet\",\"reason\":\"\",\"down_block_types\":[\"DdpmBlock2D\"],"
@@ -177,10 +181,13 @@ static ddpm_status write_unet(const char *dir, const unet_config *c)
     return finish(&b, dir, FILE_UNET);
 }
 
+/* Those before the rescaling to zero terminal SNR, which the reader does again. */
 static ddpm_status put_betas(builder *b, const schedule_config *c)
 {
     schedule sc;
-    DDPM_TRY(schedule_new(c, &sc));
+    schedule_config plain = *c;
+    plain.zero_terminal_snr = false;
+    DDPM_TRY(schedule_new(&plain, &sc));
     json *list = json_new_array();
     for (int i = 0; i < sc.T; i++) {
         const ddpm_status s = json_append(list, json_new_real(sc.betas[i]));
@@ -191,6 +198,26 @@ static ddpm_status put_betas(builder *b, const schedule_config *c)
     return DDPM_OK;
 }
 
+static bool of_diffusers(const settings *s) { return s->v.compat == PROFILE_DIFFUSERS + 1; }
+
+/* A model that is sampled as DDIMScheduler does, where that class can have its schedule and variance. */
+static bool writes_ddim(const settings *s)
+{
+    return of_diffusers(s) && s->v.sampler == SAMPLER_DDIM && settings_variance(s) < VAR_LEARNED && settings_schedule(s).kind != SCHEDULE_SIGMOID;
+}
+
+/* How a model of diffusers' is sampled. */
+static void put_sampling(builder *b, const settings *s, bool ddim)
+{
+    const bool named = !strcmp(s->v.spacing, "linspace") || !strcmp(s->v.spacing, "trailing");
+    put(b, "clip_sample", json_new_bool(s->v.clip != SAMPLE_CLIP_NONE));
+    put(b, "timestep_spacing", json_new_string(named ? s->v.spacing : "leading"));
+    put(b, "steps_offset", json_new_int(s->v.steps_offset));
+    if (!ddim) return;
+    put(b, "_class_name", json_new_string("DDIMScheduler"));
+    put(b, "set_alpha_to_one", json_new_bool(s->v.set_alpha_to_one));
+}
+
 static ddpm_status write_scheduler(const char *dir, const settings *s)
 {
     static const char *const predictions[] = { [MEAN_EPSILON] = "epsilon", [MEAN_START_X] = "sample", [MEAN_V] = "v_prediction" };
@@ -198,6 +225,7 @@ static ddpm_status write_scheduler(const char *dir, const settings *s)
     const schedule_config c = settings_schedule(s);
     const double scale = c.kind == SCHEDULE_LINEAR && c.scaled ? 1000.0 / c.T : 1;
     const char *name;
+    const bool ddim = writes_ddim(s);
     builder b = start(SCHEDULER);
     if (!diffusers_named_schedule(c.kind, &name) && b.status == DDPM_OK) b.status = put_betas(&b, &c);
     put(&b, "beta_schedule", json_new_string(name));
@@ -205,7 +233,9 @@ static ddpm_status write_scheduler(const char *dir, const settings *s)
     put(&b, "beta_end", json_new_real(scale * c.beta_end));
     put(&b, "num_train_timesteps", json_new_int(c.T));
     put(&b, "prediction_type", json_new_string(predictions[settings_mean(s)]));
-    put(&b, "variance_type", json_new_string(variances[settings_variance(s)]));
+    put(&b, "rescale_betas_zero_snr", json_new_bool(s->v.rescale_betas_zero_snr));
+    if (!ddim) put(&b, "variance_type", json_new_string(variances[settings_variance(s)]));
+    if (of_diffusers(s)) put_sampling(&b, s, ddim);
     return finish(&b, dir, FILE_SCHEDULER);
 }
 
@@ -226,7 +256,7 @@ ddpm_status diffusers_write(const char *dir, const settings *s)
         return write_own(dir, FILE_SCHEDULER, OWN_SCHEDULER, reason);
     }
     const unet_config c = settings_unet(s);
-    builder index = start(INDEX);
+    builder index = start(writes_ddim(s) ? INDEX_DDIM : INDEX);
     DDPM_TRY(finish(&index, dir, FILE_INDEX));
     DDPM_TRY(write_unet(dir, &c));
     return write_scheduler(dir, s);

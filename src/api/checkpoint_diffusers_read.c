@@ -51,13 +51,11 @@ static const fixed_key UNET_FIXED[] = {
     { "mid_block_scale_factor", { "1", "1.0" } },  { "mid_block_type", { "\"UNetMidBlock2D\"", NULL } },
     { "time_embedding_type", { "\"positional\"", NULL } },
 };
-static const fixed_key SCHEDULER_FIXED[] = {
-    { "rescale_betas_zero_snr", { "false", NULL } }, { "thresholding", { "false", NULL } }, { "clip_sample_range", { "1.0", "1" } },
-};
 
-static ddpm_status check_fixed(const reader *r, const fixed_key *list, size_t n)
+static ddpm_status check_fixed(const reader *r)
 {
-    for (size_t i = 0; i < n; i++) {
+    const fixed_key *list = UNET_FIXED;
+    for (size_t i = 0; i < sizeof UNET_FIXED / sizeof *UNET_FIXED; i++) {
         const json *value = json_get(r->o, list[i].key);
         if (json_kind_of(value) == JSON_KIND_ABSENT) continue;
         char *text = json_text(value, JSON_COMPACT);
@@ -214,7 +212,7 @@ static ddpm_status read_unet(const reader *r)
     shape n = { 0 };
     DDPM_TRY(in_file(r, json_get_string(r->o, "_class_name", &name)));
     if (strcmp(name, "UNet2DModel")) return refuse(r, "_class_name", "only UNet2DModel can be read without " FILE_DDPM);
-    DDPM_TRY(check_fixed(r, UNET_FIXED, sizeof UNET_FIXED / sizeof *UNET_FIXED));
+    DDPM_TRY(check_fixed(r));
     DDPM_TRY(read_size(r, &n));
     DDPM_TRY(read_levels(r, &n));
     DDPM_TRY(set_levels(r, &n));
@@ -309,20 +307,53 @@ static ddpm_status read_variance(const reader *r, int64_t out_channels)
     return refuse(r, "variance_type", "fixed_small, fixed_small_log, fixed_large and learned_range are supported");
 }
 
+/* clips: whether this class does when its file does not say. */
+static ddpm_status read_clipping(const reader *r, bool clips)
+{
+    bool thresholding = false;
+    double range = 1;
+    DDPM_TRY(in_file(r, json_get_bool(r->o, "thresholding", &thresholding)));
+    DDPM_TRY(in_file(r, json_get_bool(r->o, "clip_sample", &clips)));
+    DDPM_TRY(in_file(r, json_get_real(r->o, "clip_sample_range", &range)));
+    if (thresholding) return refuse(r, "thresholding", "dividing each image by a quantile of its own values is not done here, and without it the images would be others; set it to false to accept that");
+    if (clips && (range < 1 || range > 1)) return refuse(r, "clip_sample_range", "images are clipped to [-1, 1] here, so only 1.0 is supported, or \"clip_sample\" false");
+    return clips ? DDPM_OK : set(r, "clip", "none");
+}
+
+/* pndm: a class whose last step leads to timestep 0 when its file does not say. */
+static ddpm_status read_steps(const reader *r, bool pndm)
+{
+    const char *spacing = "leading";
+    int64_t offset = 0;
+    bool to_one = !pndm, zero_snr = false;
+    DDPM_TRY(in_file(r, json_get_string(r->o, "timestep_spacing", &spacing)));
+    DDPM_TRY(in_file(r, json_get_int(r->o, "steps_offset", &offset)));
+    DDPM_TRY(in_file(r, json_get_bool(r->o, "set_alpha_to_one", &to_one)));
+    DDPM_TRY(in_file(r, json_get_bool(r->o, "rescale_betas_zero_snr", &zero_snr)));
+    if (strcmp(spacing, "leading") && strcmp(spacing, "linspace") && strcmp(spacing, "trailing"))
+        return refuse(r, "timestep_spacing", "leading, linspace and trailing are supported");
+    if (offset < 0 || offset > SCHEDULE_MAX_T) return refuse(r, "steps_offset", "0 to 1000000 are possible");
+    if (zero_snr && r->s->v.prediction == (int)MEAN_EPSILON)
+        return refuse(r, "rescale_betas_zero_snr", "it leaves nothing of the image in x_T, where predicted noise cannot tell it, so \"prediction_type\" must be sample or v_prediction");
+    DDPM_TRY(set(r, "spacing", spacing));
+    DDPM_TRY(set_int(r, "steps_offset", offset));
+    DDPM_TRY(set(r, "set_alpha_to_one", to_one ? "true" : "false"));
+    return set(r, "rescale_betas_zero_snr", zero_snr ? "true" : "false");
+}
+
 static ddpm_status read_scheduler(const reader *r, int64_t out_channels)
 {
-    static const char *const known[] = { "DDPMScheduler", "DDIMScheduler", "PNDMScheduler" };
     const char *name = "";
-    bool clip = true, ok = false;
     DDPM_TRY(in_file(r, json_get_string(r->o, "_class_name", &name)));
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++) ok = ok || !strcmp(name, known[i]);
-    if (!ok) return refuse(r, "_class_name", "DDPMScheduler, DDIMScheduler and PNDMScheduler are supported");
-    DDPM_TRY(check_fixed(r, SCHEDULER_FIXED, sizeof SCHEDULER_FIXED / sizeof *SCHEDULER_FIXED));
+    const bool ddpm = !strcmp(name, "DDPMScheduler"), pndm = !strcmp(name, "PNDMScheduler");
+    if (!ddpm && !pndm && strcmp(name, "DDIMScheduler")) return refuse(r, "_class_name", "DDPMScheduler, DDIMScheduler and PNDMScheduler (sampled as DDIM) are supported");
+    DDPM_TRY(set(r, "compat", "diffusers"));
+    DDPM_TRY(set(r, "sampler", ddpm ? "ddpm" : "ddim"));
     DDPM_TRY(read_schedule(r));
     DDPM_TRY(read_prediction(r));
     DDPM_TRY(read_variance(r, out_channels));
-    DDPM_TRY(in_file(r, json_get_bool(r->o, "clip_sample", &clip)));
-    return clip ? DDPM_OK : set(r, "clip", "none");
+    DDPM_TRY(read_steps(r, pndm));
+    return read_clipping(r, !pndm);
 }
 
 /* --- both ------------------------------------------------------------------------------------ */

@@ -35,6 +35,13 @@ ddpm_status engine_new(const settings *s, engine *e)
     return DDPM_OK;
 }
 
+bool engine_prefer_f32(settings *s)
+{
+    if (s->v.precision != PRECISION_AUTO || s->v.use_fp16) return false;
+    s->v.precision = PRECISION_F32;
+    return true;
+}
+
 void engine_free(engine *e)
 {
     nn_backend_free(e->backend);

@@ -17,6 +17,8 @@ typedef struct {
 
 /* Uses threads, device, precision and max_isa. ENOSUP: the device or the instruction set is not there. */
 ddpm_status engine_new(const settings *s, engine *e);
+/* For results that are compared to many digits: f32 unless a precision was asked for. True when this decided. */
+bool        engine_prefer_f32(settings *s);
 void        engine_free(engine *e);          /* empties *e */
 
 const char *engine_precision(const engine *e);                 /* "f32" or "bf16" */

@@ -62,10 +62,11 @@ static void say_network(const report *r, const settings *s)
 {
     const unet_config net = settings_unet(s);
     char text[256];
-    size_t used = (size_t)snprintf(text, sizeof text, "U-Net %dx%dx%d, channels", net.height, net.width, net.in_channels);
+    size_t used = (size_t)snprintf(text, sizeof text, "U-Net %dx%dx%d, channels", net.height, net.width, s->v.channels);
     for (int i = 0; i < net.levels && used < sizeof text; i++)
         used += (size_t)snprintf(text + used, sizeof text - used, "%s%d%s", i ? ", " : " ", net.channels[i], net.attention[i] ? " with attention" : "");
-    if (used < sizeof text) snprintf(text + used, sizeof text - used, "; %d blocks a level", net.num_res_blocks);
+    if (used < sizeof text) used += (size_t)snprintf(text + used, sizeof text - used, "; %d blocks a level", net.num_res_blocks);
+    if (used < sizeof text && s->v.small_size) snprintf(text + used, sizeof text - used, "; up-sampler of %dx%d images", s->v.small_size, s->v.small_size);
     say(r, "network", "network", text);
     say_int(r, "parameters", "parameters", (int64_t)unet_parameters(&net));
 }
@@ -77,6 +78,7 @@ static void say_process(const report *r, const settings *s)
     say(r, "schedule", "schedule", text);
     say(r, "prediction", "prediction", option_text(s, "prediction", part));
     say(r, "variance", "variance", option_text(s, "variance", part));
+    if (s->v.compat != COMPAT_NONE) say(r, "profile", "profile", option_text(s, "compat", part));
 }
 
 static void say_classes(const report *r, char *const *names, int count)
@@ -183,7 +185,8 @@ static ddpm_status describe_run(const report *r, const char *run)
 
 static ddpm_status describe_sample(const report *r, const char *path, const uint8_t *bytes, size_t len)
 {
-    static const char *const keys[] = { "Software", "model", "seed", "index", "sampler", "precision", "isa", "step" };
+    static const char *const keys[] = { "Software", "model", "seed", "index", "class", "sampler", "spacing", "start", "inpaint", "xT", "film",
+                                         "precision", "isa", "step" };
     int w, h, c;
     char size[64];
     say(r, "kind", "kind", "image");

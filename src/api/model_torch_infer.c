@@ -8,10 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_BLOCKS = 64, LIST_SIZE = 512 };
+enum { MAX_BLOCKS = 64, LIST_SIZE = 512, MAX_IMAGE_CHANNELS = 4 };
 
 /* The network as names and shapes show it. */
 typedef struct {
+    int  image;               /* channels of an image: in, or half of it for an up-sampler */
     int  width, stem, in, out, levels, blocks, channels[UNET_MAX_LEVELS], classes;
     bool attention[UNET_MAX_LEVELS], scale_shift, conv_resample, resblock_updown;
 } shown;
@@ -94,15 +95,29 @@ static void ermongroup_shown(const safetensors *st, shown *n)
     }
 }
 
-static ddpm_status read_shown(const safetensors *st, names_style style, shown *n)
+/* An up-sampler reads twice the channels of an image. Where both readings are possible, --small_size says which. */
+static ddpm_status find_image_channels(const safetensors *st, const settings *request, shown *n)
+{
+    const bool asked = request->v.small_size > 0, twice = n->in % 2 == 0 && (n->out == n->in / 2 || n->out == n->in);
+    const bool once = n->in <= MAX_IMAGE_CHANNELS && (n->out == n->in || n->out == 2 * n->in);
+    n->image = asked || !once ? n->in / 2 : n->in;
+    if (!once && !twice)
+        return ddpm_fail(DDPM_EFORMAT, "%s: the network turns %d channels into %d; once or twice as many are understood, or half as many of an up-sampler",
+                         safetensors_path(st), n->in, n->out);
+    if (asked && !twice)
+        return ddpm_fail(DDPM_EINVAL, "%s: --small_size %d (from the %s) contradicts the file, which turns %d channels into %d and is no up-sampler", safetensors_path(st),
+                         request->v.small_size, options_origin_name(settings_origin(request, "small_size")), n->in, n->out);
+    return DDPM_OK;
+}
+
+static ddpm_status read_shown(const safetensors *st, names_style style, const settings *request, shown *n)
 {
     if (style == NAMES_OPENAI) openai_shown(st, n);
     else ermongroup_shown(st, n);
     bool good = n->width && n->stem && n->in && n->levels && n->levels <= UNET_MAX_LEVELS && n->blocks >= 0 && n->blocks < MAX_BLOCKS / 2;
     for (int i = 0; i < n->levels && good; i++) good = n->channels[i] > 0;
     if (!good) return ddpm_fail(DDPM_EFORMAT, "%s: its tensors do not form a U-Net; some are missing or of an unknown variant", safetensors_path(st));
-    if (n->out == n->in || n->out == 2 * n->in) return DDPM_OK;
-    return ddpm_fail(DDPM_EFORMAT, "%s: the network turns %d channels into %d; once or twice as many are understood", safetensors_path(st), n->in, n->out);
+    return find_image_channels(st, request, n);
 }
 
 /* --- into settings --------------------------------------------------------------------------- */
@@ -137,6 +152,7 @@ static ddpm_status set_style(const target *t, names_style style)
         { "num_heads", "1" }, { "embedding", "ho" }, { "norm_eps", "1e-6" }, { "down_padding", "asymmetric" }, { "init_scheme", "torch" },
         { "use_scale_shift_norm", "false" }, { "rescale_timesteps", "false" }, { "beta_scaling", "none" }, { "schedule_width", "f32" },
     };
+    DDPM_TRY(weak(t, "compat", style == NAMES_ERMONGROUP ? "ermongroup" : "openai"));
     for (size_t i = 0; i < sizeof rows / sizeof *rows && style == NAMES_ERMONGROUP; i++) DDPM_TRY(weak(t, rows[i][0], rows[i][1]));
     return DDPM_OK;
 }
@@ -146,7 +162,8 @@ static ddpm_status set_given(const target *t)
     for (int i = 0; settings_options[i].name; i++) {
         char text[OPTION_TEXT_SIZE];
         const option_origin origin = t->request->origins[i];
-        if (!(settings_options[i].groups & GROUP_MODEL) || origin == ORIGIN_DEFAULT) continue;
+        const bool of_sampling = !(settings_options[i].groups & GROUP_TRAIN) || (!strcmp(settings_options[i].name, "compat") && origin > ORIGIN_PRESET);
+        if (!(settings_options[i].groups & GROUP_MODEL) || origin == ORIGIN_DEFAULT || of_sampling) continue;
         options_print(settings_options, &t->request->v, i, text);
         DDPM_TRY(options_set_row(settings_options, &t->s->v, t->s->origins, i, text, origin));
     }
@@ -185,7 +202,7 @@ static ddpm_status set_attention(const target *t, const shown *n)
 /* A learned variance needs a second set of outputs; which of the fixed ones it was, nobody can see. */
 static ddpm_status set_variance(const target *t, const shown *n)
 {
-    const bool learned = n->out > n->in;
+    const bool learned = n->out > n->image;
     DDPM_TRY(strong(t, "learn_sigma", learned ? "true" : "false"));
     if (learned && t->s->v.variance < VARIANCE_LEARNED) t->s->v.variance = VARIANCE_RANGE;
     if (learned || t->s->v.variance < VARIANCE_LEARNED) return DDPM_OK;
@@ -195,7 +212,7 @@ static ddpm_status set_variance(const target *t, const shown *n)
 static ddpm_status set_shown(const target *t, const shown *n)
 {
     const int null_class = t->s->v.label_dropout > 0 ? 1 : 0;
-    DDPM_TRY(strong(t, "channels", "%d", n->in));
+    DDPM_TRY(strong(t, "channels", "%d", n->image));
     DDPM_TRY(strong(t, "num_channels", "%d", n->width));
     DDPM_TRY(strong(t, "stem", "%d", n->stem == n->width ? 0 : n->stem));
     DDPM_TRY(strong(t, "num_res_blocks", "%d", n->blocks));
@@ -225,28 +242,41 @@ static bool fits(const preset *p, const shown *n, names_style style)
     return same;
 }
 
+static bool is_given(const settings *request, const char *name)
+{
+    const bool size = !strcmp(name, "image_size") || !strcmp(name, "large_size");      /* two names of one value */
+    return settings_origin(request, name) != ORIGIN_DEFAULT ||
+           (size && (settings_origin(request, "image_size") != ORIGIN_DEFAULT || settings_origin(request, "large_size") != ORIGIN_DEFAULT));
+}
+
 static ddpm_status check_complete(const target *t, const shown *n, names_style style)
 {
-    static const char *const needed[] = { "image_size", "diffusion_steps", "noise_schedule" };
+    static const char *const ordinary[] = { "image_size", "diffusion_steps", "noise_schedule", NULL };
+    static const char *const upsampler[] = { "large_size", "small_size", "diffusion_steps", "noise_schedule", NULL };
+    const bool enlarges = n->image < n->in;
+    const char *const *const needed = enlarges ? upsampler : ordinary;
+    const int sizes = enlarges ? 2 : 1;              /* that no default stands for */
     char missing[LIST_SIZE] = "", likely[LIST_SIZE] = "";
     size_t used = 0, length = 0;
     const bool preset_given = settings_origin(t->request, "preset") != ORIGIN_DEFAULT;   /* leaves out what is the table's default */
-    for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
-        if (settings_origin(t->request, needed[i]) == ORIGIN_DEFAULT && (i == 0 || !preset_given)) used += (size_t)snprintf(missing + used, sizeof missing - used, " --%s", needed[i]);
+    for (int i = 0; needed[i]; i++)
+        if (!is_given(t->request, needed[i]) && (i < sizes || !preset_given)) used += (size_t)snprintf(missing + used, sizeof missing - used, " --%s", needed[i]);
     if (!used) return DDPM_OK;
     for (const preset *p = presets; p->name && length < sizeof likely; p++)
         if (fits(p, n, style)) length += (size_t)snprintf(likely + length, sizeof likely - length, "%s --preset %s", length ? " or" : "; its shape is that of", p->name);
-    return ddpm_fail(DDPM_EINVAL, "%s does not say how it was trained; give%s%s%s", safetensors_path(t->st), missing,
+    return ddpm_fail(DDPM_EINVAL, "%s %s; give%s%s%s", safetensors_path(t->st),
+                     enlarges ? "is an up-sampler and does not say of which sizes, nor how it was trained" : "does not say how it was trained", missing,
                      style == NAMES_OPENAI ? " (and --num_heads, --rescale_timesteps where they are not 4 and true)" : "", likely);
 }
 
 static ddpm_status infer(const target *t, names_style style)
 {
     shown n;
-    DDPM_TRY(read_shown(t->st, style, &n));
+    DDPM_TRY(read_shown(t->st, style, t->request, &n));
     DDPM_TRY(check_complete(t, &n, style));
     DDPM_TRY(set_style(t, style));
     DDPM_TRY(set_given(t));
+    DDPM_TRY(settings_sizes(t->s));
     DDPM_TRY(set_shown(t, &n));
     const ddpm_status s = settings_resolve(t->s);
     if (s != DDPM_OK) return ddpm_context(s, "%s: ", safetensors_path(t->st));

@@ -1,12 +1,11 @@
 #include "api/nll_session.h"
 
-#include "data/loader.h"
 #include "diffusion/respace.h"
+#include "model/upsampler.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 enum { DEFAULT_IMAGES = 1000 };
 
@@ -18,77 +17,20 @@ size_t nll_image_len(const nll_session *s)
 
 /* --- the data ------------------------------------------------------------------------- */
 
-/* Bits of an image that was resized are not those of the image, so that is done only when asked for. */
-static ddpm_status check_images(const nll_session *s, const char *data)
-{
-    const settings_values *m = &s->model->s.v;
-    const int h = dataset_height(s->data), w = dataset_width(s->data), c = dataset_channels(s->data);
-    if (h == m->image_size.v[0] && w == m->image_size.v[1] && c == m->channels) return DDPM_OK;
-    return ddpm_fail(DDPM_EINVAL, "the images of %s are %dx%dx%d (height, width, channels), this model's are %dx%dx%d; --fit resizes them as training does",
-                     data, h, w, c, m->image_size.v[0], m->image_size.v[1], m->channels);
-}
-
-/* The model's number of the data's class of this name; -1: none. */
-static int class_of_name(const model_description *m, const char *name)
-{
-    for (int i = 0; i < m->n_class_names; i++)
-        if (!strcasecmp(m->class_names[i], name)) return i;
-    return -1;
-}
-
-/* A part of a data set may number its classes differently: names decide when the model knows all of them. */
-static ddpm_status map_classes(nll_session *s, const char *data)
-{
-    const model_description *m = s->model;
-    const int classes = dataset_n_classes(s->data), known = m->s.v.num_classes;
-    if (!m->s.v.class_cond) return DDPM_OK;
-    if (!classes)
-        return ddpm_fail(DDPM_EINVAL, "this model is class-conditional and %s has no labels; --labels says where they come from", data);
-    s->class_of = calloc((size_t)classes, sizeof *s->class_of);
-    if (!s->class_of) return ddpm_fail(DDPM_ENOMEM, "no memory for %d classes", classes);
-    bool by_name = true;
-    for (int i = 0; i < classes; i++) {
-        s->class_of[i] = class_of_name(m, dataset_class_name(s->data, i));
-        by_name = by_name && s->class_of[i] >= 0;
-    }
-    if (by_name) return DDPM_OK;
-    if (classes > known) return ddpm_fail(DDPM_EINVAL, "%s has %d classes, this model %d", data, classes, known);
-    for (int i = 0; i < classes; i++) s->class_of[i] = i;
-    if (m->n_class_names) tool_message(s->ev, "the classes of %s have other names than the model's; their numbers are used", data);
-    return DDPM_OK;
-}
-
-static ddpm_status open_data(nll_session *s, const char *data)
-{
-    const settings_values *v = &s->request->v, *m = &s->model->s.v;
-    dataset_options o = { .labels = (dataset_labels)v->labels, .strict = v->strict };
-    if (v->fit) {
-        o.size_h = m->image_size.v[0];
-        o.size_w = m->image_size.v[1];
-        o.channels = m->channels;
-    }
-    DDPM_TRY(dataset_open(data, &o, &s->data));
-    DDPM_TRY(check_images(s, data));
-    DDPM_TRY(map_classes(s, data));
-    return dataset_reader_new(s->data, &s->reader);
-}
-
-/* The first `count` of a permutation, so that a sorted folder gives images of every class. */
 static ddpm_status choose_images(nll_session *s)
 {
     const settings_values *v = &s->request->v;
-    const int64_t all = dataset_count(s->data), asked = settings_origin(s->request, "num_samples") == ORIGIN_DEFAULT ? DEFAULT_IMAGES : v->num_samples;
+    const bool given = settings_origin(s->request, "num_samples") > ORIGIN_DEFAULT;
+    const int64_t all = dataset_count(s->data.data), asked = given ? v->num_samples : s->usual;
     s->count = (int)(asked < all ? asked : all);
-    if (asked > all && settings_origin(s->request, "num_samples") > ORIGIN_DEFAULT)
-        tool_message(s->ev, "there are only %lld images; all of them are measured", (long long)all);
+    if (asked > all && given) tool_message(s->ev, "there are only %lld images; all of them are measured", (long long)all);
     s->batch = v->batch_size ? v->batch_size : SAMPLING_BATCH;
     s->index = calloc((size_t)s->count, sizeof *s->index);
     s->label = calloc((size_t)s->count, sizeof *s->label);
     s->bound = calloc((size_t)s->count, sizeof *s->bound);
     s->finest = calloc((size_t)s->count, sizeof *s->finest);
     if (!s->index || !s->label || !s->bound || !s->finest) return ddpm_fail(DDPM_ENOMEM, "no memory for %d images", s->count);
-    for (int k = 0; k < s->count; k++)
-        s->index[k] = (uint64_t)(s->count == all ? k : loader_order((uint64_t)v->seed, 0, k, all));
+    model_data_choose(&s->data, s->count, s->index);
     return DDPM_OK;
 }
 
@@ -106,6 +48,7 @@ static ddpm_status choose_process(nll_session *s)
     DDPM_TRY(sampling_variance(s->request, s->p.var, &s->p.var));
     DDPM_TRY(process_check(&s->p));
     const int T = s->p.s->T;
+    if (s->all_terms) return nll_plan_new(T, T, &s->plan);
     if (v->steps > T) return ddpm_fail(DDPM_EINVAL, "--steps %lld: the bound has %d terms", (long long)v->steps, T);
     if (v->steps > 0 && v->steps < NLL_MIN_CALLS && v->steps < T)
         return ddpm_fail(DDPM_EINVAL, "--steps %lld: an estimate needs at least %d of the %d terms", (long long)v->steps, NLL_MIN_CALLS, T);
@@ -115,20 +58,10 @@ static ddpm_status choose_process(nll_session *s)
 /* Bits are compared to the third decimal, so bf16 is used only when it is asked for. */
 static ddpm_status choose_engine(nll_session *s)
 {
-    const bool chosen = s->request->v.precision != PRECISION_AUTO || s->request->v.use_fp16;
-    if (!chosen) s->request->v.precision = PRECISION_F32;
+    const bool ours = engine_prefer_f32(s->request);
     DDPM_TRY(engine_new(s->request, &s->e));
-    if (!chosen) s->e.reason = "likelihoods are";
+    if (ours) s->e.reason = "likelihoods are";
     return DDPM_OK;
-}
-
-static ddpm_status load_network(nll_session *s)
-{
-    DDPM_TRY(network_load(s->file, &s->e, &s->n));
-    const size_t wide = nn_image_len(denoiser_unet(s->n.net)->out->shape);
-    if (wide == nll_image_len(s) * (process_learns_variance(&s->p) ? 2 : 1)) return DDPM_OK;
-    s->wide = malloc((size_t)s->batch * wide * sizeof *s->wide);
-    return s->wide ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for %d images at once; use a smaller --batch", s->batch);
 }
 
 static void progress(nll_session *s, int n)
@@ -149,36 +82,53 @@ static ddpm_status denoise(void *ctx, int n, const float *t, const int *y, const
     nll_session *s = ctx;
     if (s->ev->request && s->ev->request(s->ev->ctx) == RUN_SAVE_AND_STOP)
         return ddpm_fail(DDPM_ESTOPPED, "stopped after %d of %d images", s->measured, s->count);
-    DDPM_TRY(denoiser_run(s->n.net, s->n.weights, n, t, y, x, s->wide ? s->wide : out));
-    const size_t channels = (size_t)s->model->s.v.channels, width = (size_t)denoiser_unet(s->n.net)->out->shape.c;
-    for (size_t i = 0; s->wide && i < (size_t)n * nll_image_len(s) / channels; i++)      /* a learned variance that is not asked for */
-        memcpy(out + i * channels, s->wide + i * width, channels * sizeof *out);
+    const int64_t first = s->done - (int64_t)s->measured * s->plan.calls;       /* terms come image by image */
+    for (int k = 0; k < n && s->which; k++) s->which[k] = (int)((first + k) / s->plan.calls);
+    DDPM_TRY(predictor_denoise(&s->net, n, t, y, x, out));
     progress(s, n);
     return DDPM_OK;
 }
 
 /* --- images by the batch ------------------------------------------------------------------ */
 
-typedef struct { float *x; int *y; uint8_t *bytes; nll_result r; } batch_buffers;
+/* condition: of an up-sampler, made of the images themselves: the bound is of p(x | its small version). */
+typedef struct { float *x, *condition, *small; int *y; nll_result r; } batch_buffers;
 
-static ddpm_status reserve(const nll_session *s, batch_buffers *b)
+static ddpm_status reserve_conditions(nll_session *s, batch_buffers *b)
+{
+    const settings_values *m = &s->model->s.v;
+    const size_t n = (size_t)s->batch;
+    if (!m->small_size) return DDPM_OK;
+    b->condition = malloc(n * nll_image_len(s) * sizeof *b->condition);
+    b->small = malloc((size_t)(m->small_size * m->small_size * m->channels) * sizeof *b->small);
+    s->which = calloc(n, sizeof *s->which);
+    if (!b->condition || !b->small || !s->which) return ddpm_fail(DDPM_ENOMEM, "no memory for %d images at once; use a smaller --batch", s->batch);
+    s->net.condition = b->condition;
+    s->net.conditions = s->batch;
+    s->net.which = s->which;
+    return DDPM_OK;
+}
+
+static ddpm_status reserve(nll_session *s, batch_buffers *b)
 {
     const size_t n = (size_t)s->batch, terms = n * (size_t)s->plan.calls, len = nll_image_len(s);
-    *b = (batch_buffers){ .x = malloc(n * len * sizeof *b->x), .y = calloc(n, sizeof *b->y), .bytes = malloc(len),
+    *b = (batch_buffers){ .x = malloc(n * len * sizeof *b->x), .y = calloc(n, sizeof *b->y),
                           .r = { .row = calloc(terms, sizeof *b->r.row), .factor = calloc(terms, sizeof *b->r.factor),
                                  .term = calloc(terms, sizeof *b->r.term) } };
-    return b->x && b->y && b->bytes && b->r.row && b->r.factor && b->r.term
-               ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for %d images at once; use a smaller --batch", s->batch);
+    if (b->x && b->y && b->r.row && b->r.factor && b->r.term) return reserve_conditions(s, b);
+    return ddpm_fail(DDPM_ENOMEM, "no memory for %d images at once; use a smaller --batch", s->batch);
 }
 
 static void release(batch_buffers *b)
 {
     free(b->x);
+    free(b->condition);
+    free(b->small);
     free(b->y);
-    free(b->bytes);
     free(b->r.row);
     free(b->r.factor);
     free(b->r.term);
+    free(b->r.other);
 }
 
 /* Images into the batch until it is full or there are no more. One that cannot be read is left out. */
@@ -188,8 +138,7 @@ static ddpm_status read_batch(nll_session *s, batch_buffers *b, int *n)
     *n = 0;
     while (*n < s->batch && s->measured + *n < s->count) {
         const int k = s->measured + *n;
-        int label;
-        const ddpm_status status = dataset_read(s->data, s->reader, (int64_t)s->index[k], b->bytes, &label);
+        const ddpm_status status = model_data_read(&s->data, (int64_t)s->index[k], b->x + (size_t)*n * len, b->y + *n, s->label + k);
         if (status == DDPM_EFORMAT && !s->request->v.strict) {
             log_warn("%s; it is left out", ddpm_last_error());
             s->bad++;
@@ -197,9 +146,7 @@ static ddpm_status read_batch(nll_session *s, batch_buffers *b, int *n)
             continue;
         }
         DDPM_TRY(status);
-        for (size_t i = 0; i < len; i++) b->x[(size_t)*n * len + i] = (float)b->bytes[i] / 127.5f - 1;
-        s->label[k] = label;
-        b->y[(*n)++] = s->class_of ? s->class_of[label] : 0;
+        ++*n;
     }
     return DDPM_OK;
 }
@@ -207,9 +154,11 @@ static ddpm_status read_batch(nll_session *s, batch_buffers *b, int *n)
 static ddpm_status measure_batch(nll_session *s, batch_buffers *b, int n)
 {
     const settings_values *m = &s->model->s.v;
-    const size_t calls = (size_t)s->plan.calls;
+    const size_t calls = (size_t)s->plan.calls, len = nll_image_len(s);
+    const upsampler_dims dims = { m->image_size.v[0], m->image_size.v[1], m->channels, m->small_size };
+    for (int k = 0; k < n && b->condition; k++) upsampler_condition(dims, b->x + (size_t)k * len, b->small, b->condition + (size_t)k * len);
     const nll_images in = { .denoise = denoise, .ctx = s, .n = n, .dims = { m->image_size.v[0] * m->image_size.v[1], m->channels }, .x0 = b->x,
-                            .y = s->class_of ? b->y : NULL, .seed = (uint64_t)s->request->v.seed, .image = s->index + s->measured, .together = s->batch };
+                            .y = m->class_cond ? b->y : NULL, .seed = (uint64_t)s->request->v.seed, .image = s->index + s->measured, .together = s->batch };
     b->r.bound = s->bound + s->measured;
     DDPM_TRY(nll_run(&s->p, &s->plan, &in, &b->r));
     for (int k = 0; k < n; k++) {
@@ -223,7 +172,7 @@ static ddpm_status measure_batch(nll_session *s, batch_buffers *b, int n)
     return DDPM_OK;
 }
 
-static ddpm_status measure_all(nll_session *s)
+ddpm_status nll_measure(nll_session *s)
 {
     batch_buffers b;
     s->begin = measure_now();
@@ -243,38 +192,42 @@ static ddpm_status measure_all(nll_session *s)
 static void tell(const nll_session *s, const char *data)
 {
     char text[512];
-    dataset_describe(s->data, text, sizeof text);
+    dataset_describe(s->data.data, text, sizeof text);
     tool_message(s->ev, "model %s, %s weights; data %s: %s", s->model->path, s->model->weights, data, text);
     tool_message(s->ev, "%d images, %d of %d terms each, variance %s; on %s with %s kernels, %d threads, %s (%s)", s->count, s->plan.calls, s->plan.T,
                  var_type_name(s->p.var), s->e.backend->name, s->e.backend->isa, pool_threads(s->e.threads), engine_precision(&s->e), s->e.reason);
 }
 
-static ddpm_status prepare(nll_session *s, const char *model, const char *data)
+ddpm_status nll_open(nll_session *s, const char *model, const char *data)
 {
-    DDPM_TRY(nll_check_output(s));
     DDPM_TRY(model_open_with(model, s->request->v.weights, s->request, &s->file));
     s->model = model_describe(s->file);
     DDPM_TRY(choose_process(s));
-    DDPM_TRY(open_data(s, data));
+    DDPM_TRY(model_data_open(s->model, s->request, data, s->ev, &s->data));
     DDPM_TRY(choose_images(s));
     DDPM_TRY(nll_reserve_terms(s));
-    DDPM_TRY(model_fingerprint(s->file, s->fingerprint));
-    DDPM_TRY(choose_engine(s));
-    return load_network(s);
+    return model_fingerprint(s->file, s->fingerprint);
 }
 
-static void close_session(nll_session *s)
+ddpm_status nll_load(nll_session *s)
 {
+    DDPM_TRY(choose_engine(s));
+    DDPM_TRY(network_load(s->file, &s->e, &s->n));
+    s->net = (predictor){ .net = s->n.net, .weights = s->n.weights, .p = &s->p };
+    return DDPM_OK;
+}
+
+void nll_close(nll_session *s)
+{
+    predictor_free(&s->net);
     network_free(&s->n);
-    free(s->wide);
     engine_free(&s->e);
-    dataset_reader_free(s->reader);
-    dataset_close(s->data);
+    model_data_close(&s->data);
     model_close(s->file);
     nll_plan_free(&s->plan);
     schedule_free(&s->full);
     schedule_free(&s->respaced);
-    free(s->class_of);
+    free(s->which);
     free(s->index);
     free(s->label);
     free(s->bound);
@@ -284,12 +237,14 @@ static void close_session(nll_session *s)
 
 ddpm_status tool_nll(settings *request, const char *model, const char *data, const tool_events *ev, char **text, json **summary)
 {
-    nll_session s = { .request = request, .ev = ev };
-    ddpm_status status = prepare(&s, model, data);
+    nll_session s = { .request = request, .ev = ev, .usual = DEFAULT_IMAGES };
+    ddpm_status status = nll_check_output(&s);
+    if (status == DDPM_OK) status = nll_open(&s, model, data);
+    if (status == DDPM_OK) status = nll_load(&s);
     if (status == DDPM_OK) tell(&s, data);
-    if (status == DDPM_OK) status = measure_all(&s);
+    if (status == DDPM_OK) status = nll_measure(&s);
     if (status == DDPM_OK) status = nll_write(&s);
     if (status == DDPM_OK) status = nll_report(&s, data, text, summary);
-    close_session(&s);
+    nll_close(&s);
     return status;
 }

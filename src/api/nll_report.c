@@ -1,5 +1,6 @@
 #include "api/nll_session.h"
 
+#include "io/chart.h"
 #include "io/file.h"
 #include "io/npz.h"
 
@@ -67,9 +68,9 @@ ddpm_status nll_check_output(nll_session *s)
     const char *out = s->request->v.output, *slash = strrchr(out, '/');
     char folder[OPTION_STRING_SIZE];
     if (!out[0]) return DDPM_OK;
-    if (!ends_with(out, ".csv") && !ends_with(out, ".npz"))
-        return ddpm_fail(DDPM_EINVAL, "-o %s: the name must end in .csv (a line for each image) or .npz (every term)", out);
-    s->kind = ends_with(out, ".csv") ? NLL_OUT_CSV : NLL_OUT_NPZ;
+    s->kind = ends_with(out, ".csv") ? NLL_OUT_CSV : ends_with(out, ".npz") ? NLL_OUT_NPZ : ends_with(out, ".svg") ? NLL_OUT_SVG : NLL_OUT_NONE;
+    if (s->kind == NLL_OUT_NONE)
+        return ddpm_fail(DDPM_EINVAL, "-o %s: the name must end in .csv (a line for each image), .npz (every term) or .svg (charts over t)", out);
     if (!slash) snprintf(folder, sizeof folder, ".");
     else snprintf(folder, sizeof folder, "%.*s", slash == out ? 1 : (int)(slash - out), out);
     return access(folder, W_OK) == 0 ? DDPM_OK : file_fail("cannot write into", folder);
@@ -77,6 +78,8 @@ ddpm_status nll_check_output(nll_session *s)
 
 ddpm_status nll_reserve_terms(nll_session *s)
 {
+    if (s->kind == NLL_OUT_SVG && s->plan.calls != s->plan.T)
+        return ddpm_fail(DDPM_EINVAL, "-o %s: charts over t need all %d terms; leave out --steps", s->request->v.output, s->plan.T);
     const size_t T = (size_t)s->plan.T, all = (size_t)s->count * (size_t)s->plan.calls;
     bool ok = true;
     for (int i = 0; i < TERMS && ok; i++) {
@@ -117,11 +120,13 @@ static ddpm_status write_csv(const nll_session *s)
     size_t size = 0;
     FILE *f = open_memstream(&text, &size);
     if (!f) return ddpm_fail(DDPM_ENOMEM, "no memory for the lines of %s", s->request->v.output);
-    fprintf(f, "index,label,bits_per_dim,prior,diffusion,decoder,error\n");
+    fprintf(f, "index,label,bits_per_dim,prior,diffusion,decoder,error,other_variance\n");
     for (int k = 0; k < s->measured; k++) {
         const nll_bound *b = &s->bound[k];
-        fprintf(f, "%llu,%d,%.9g,%.9g,%.9g,%.9g,%.9g\n", (unsigned long long)s->index[k], s->label[k], b->total, b->prior, b->diffusion, b->decoder,
+        fprintf(f, "%llu,%d,%.9g,%.9g,%.9g,%.9g,%.9g,", (unsigned long long)s->index[k], s->label[k], b->total, b->prior, b->diffusion, b->decoder,
                 sqrt(b->variance));
+        if (isfinite(b->other)) fprintf(f, "%.9g", b->other);
+        fputc('\n', f);
     }
     const bool ok = fclose(f) == 0;
     const ddpm_status status = ok ? file_write_atomic(s->request->v.output, text, size)
@@ -165,9 +170,41 @@ static ddpm_status write_npz(const nll_session *s)
     return status;
 }
 
+/* Means over the images, as in figure 2 of Improved DDPM: L_t, and the errors of x_0 and eps. value [TERMS, T] */
+static ddpm_status draw_terms(const nll_session *s, double *t, double *value)
+{
+    const int T = s->plan.T;
+    for (int k = 0; k < T; k++) {
+        t[k] = T - 1 - k;
+        for (int i = 0; i < TERMS; i++) value[i * T + k] = s->sum[i][k] / s->measured;
+    }
+    const chart_series bound = { .mark = CHART_LINE, .n = T, .x = t, .y = value };
+    const chart_series errors[] = { { .name = "x\xe2\x82\x80", .mark = CHART_LINE, .n = T, .x = t, .y = value + T },
+                                    { .name = "\xce\xb5", .mark = CHART_LINE, .n = T, .x = t, .y = value + 2 * T } };
+    const chart charts[] = { { "Terms of the variational bound", "timestep t", "L\xe2\x82\x9c (bits/dim)", false, true, 1, &bound },
+                             { "Error of the prediction", "timestep t", "mean squared error", false, true, 2, errors } };
+    return chart_write(s->request->v.output, charts, 2, 2);
+}
+
+static ddpm_status write_svg(const nll_session *s)
+{
+    const size_t T = (size_t)s->plan.T;
+    double *numbers = calloc((1 + TERMS) * T, sizeof *numbers);
+    if (!numbers) return ddpm_fail(DDPM_ENOMEM, "no memory for the charts of %zu terms", T);
+    const ddpm_status status = draw_terms(s, numbers, numbers + T);
+    free(numbers);
+    return status;
+}
+
 ddpm_status nll_write(const nll_session *s)
 {
-    return s->kind == NLL_OUT_CSV ? write_csv(s) : s->kind == NLL_OUT_NPZ ? write_npz(s) : DDPM_OK;
+    switch (s->kind) {
+    case NLL_OUT_CSV: return write_csv(s);
+    case NLL_OUT_NPZ: return write_npz(s);
+    case NLL_OUT_SVG: return write_svg(s);
+    case NLL_OUT_NONE: break;
+    }
+    return DDPM_OK;
 }
 
 /* --- the result -------------------------------------------------------------------------------- */
@@ -183,6 +220,7 @@ static ddpm_status put_images(const nll_session *s, json *o)
         json_put_real(one, "prior", b->prior);
         json_put_real(one, "diffusion", b->diffusion);
         json_put_real(one, "decoder", b->decoder);
+        if (isfinite(b->other)) json_put_real(one, "other_variance", b->other);
         json_append(list, one);
     }
     return json_put(o, "per_image", list);
@@ -228,6 +266,7 @@ static ddpm_status summarise(const nll_session *s, const char *data, json **summ
     json_put_real(o, "prior", nll_mean(s, offsetof(nll_bound, prior)));
     json_put_real(o, "diffusion", nll_mean(s, offsetof(nll_bound, diffusion)));
     json_put_real(o, "decoder", nll_mean(s, offsetof(nll_bound, decoder)));
+    if (isfinite(s->bound[0].other)) json_put_real(o, "other_variance", nll_mean(s, offsetof(nll_bound, other)));
     json_put_real(o, "rmse", rmse(s));
     DDPM_TRY(put_terms(s, o));
     DDPM_TRY(put_images(s, o));
@@ -245,6 +284,9 @@ static ddpm_status print(const nll_session *s, char **text)
     if (s->plan.calls < s->plan.T) fprintf(f, "\n  estimated from %d of %d terms of each image, which alone makes +- %.4f", s->plan.calls, s->plan.T, choice_error(s));
     fprintf(f, "\n  prior    %8.4f  L_T\n  diffusion%8.4f  L_1 .. L_T-1\n  decoder  %8.4f  L_0\n", prior, rest, nll_mean(s, offsetof(nll_bound, decoder)));
     fprintf(f, "  rate     %8.4f  prior and diffusion\n  rmse     %8.4f  of x_0 after the last step, of 255\n", prior + rest, rmse(s));
+    if (isfinite(s->bound[0].other))
+        fprintf(f, "with variance %s instead of %s: %.4f bits/dim\n", var_type_name(s->p.var == VAR_FIXED_SMALL ? VAR_FIXED_LARGE : VAR_FIXED_SMALL),
+                var_type_name(s->p.var), nll_mean(s, offsetof(nll_bound, other)));
     return fclose(f) == 0 ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for the result");
 }
 

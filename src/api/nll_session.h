@@ -1,36 +1,38 @@
-/* nll_session.h - everything one `ddpm nll` holds; shared by nll.c (what is measured) and
- * nll_report.c (what is kept of it and written). */
+/* nll_session.h - everything one measurement of bounds holds; shared by nll.c (what is measured), nll_report.c (what
+ * `ddpm nll` keeps of it and writes) and progressive_curve.c (the rate-distortion curve). */
 #ifndef DDPM_API_NLL_SESSION_H
 #define DDPM_API_NLL_SESSION_H
 
 #include "api/checkpoint.h"
 #include "api/measure.h"
+#include "api/model_data.h"
 #include "api/network.h"
 #include "api/sampling.h"
 #include "api/tool.h"
 #include "base/log.h"
-#include "data/dataset.h"
 #include "diffusion/nll.h"
+#include "train/predictor.h"
 
 #include <stddef.h>
 
-typedef enum { NLL_OUT_NONE, NLL_OUT_CSV, NLL_OUT_NPZ } nll_out;
+typedef enum { NLL_OUT_NONE, NLL_OUT_CSV, NLL_OUT_NPZ, NLL_OUT_SVG } nll_out;
 
 typedef struct {
     settings         *request;
     const tool_events *ev;
+    int               usual;         /* images when nobody says how many                */
+    bool              all_terms;     /* whatever --steps says                           */
     model_file       *file;
     const model_description *model;
     char              fingerprint[9];
-    dataset          *data;
-    dataset_reader   *reader;
-    int              *class_of;      /* the model's number of each class of the data; NULL: unconditional */
+    model_data        data;
     schedule          full, respaced;
     process           p;
     nll_plan          plan;
     engine            e;
     network           n;
-    float            *wide;          /* NULL, or an output that says more than is read  */
+    predictor         net;
+    int              *which;         /* [batch] image of each term of a call, for an up-sampler; else NULL */
     int               batch, count;  /* images at once; to measure                      */
     int               measured, bad;
     uint64_t         *index;         /* [count] numbers in the data set                 */
@@ -47,6 +49,13 @@ typedef struct {
 } nll_session;
 
 size_t      nll_image_len(const nll_session *s);
+
+/* Fill in request, ev, usual, all_terms; the rest starts at zero. open finds what is wrong with model, data and options; load
+ * takes the engine and the weights; measure walks over the images (ESTOPPED: on request). Close also after an error. */
+ddpm_status nll_open(nll_session *s, const char *model, const char *data);
+ddpm_status nll_load(nll_session *s);
+ddpm_status nll_measure(nll_session *s);
+void        nll_close(nll_session *s);
 
 /* Mean over the images measured so far of the double at `field` of nll_bound. */
 double      nll_mean(const nll_session *s, size_t field);

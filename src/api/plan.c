@@ -1,6 +1,7 @@
 #include "api/checkpoint_parts.h"
 #include "api/engine.h"
 #include "api/measure.h"
+#include "api/sample_session.h"
 #include "api/sampling.h"
 #include "api/tool.h"
 #include "api/train_session.h"
@@ -23,7 +24,7 @@ typedef struct {
     engine        e;
     unet_config   net;
     bool          train;
-    int           batch, chunk, steps, images;
+    int           batch, chunk, steps, calls, images;   /* calls: of the network, for one batch */
     uint64_t      data_images;
     size_t        slab, parameters; /* bytes of a parameter slab; parameters            */
     memory_need   m;
@@ -158,6 +159,7 @@ static ddpm_status read_data(plan *p, const char *spec)
 {
     settings_values *v = &p->s->v;
     dataset *d = NULL;
+    DDPM_TRY(settings_sizes(p->s));
     if (!spec[0]) return DDPM_OK;
     const dataset_options o = { .size_h = v->image_size.n ? v->image_size.v[0] : 0, .size_w = v->image_size.n ? v->image_size.v[v->image_size.n - 1] : 0,
                                 .channels = v->channels, .labels = (dataset_labels)v->labels };
@@ -173,8 +175,8 @@ static ddpm_status read_data(plan *p, const char *spec)
 static void need_of_data(plan *p)
 {
     const settings_values *v = &p->s->v;
-    const uint64_t pixels = image_bytes(p, p->net.in_channels) / sizeof(float), all = p->data_images * pixels;
-    p->m.data = (uint64_t)(v->prefetch + 1) * (uint64_t)p->batch * image_bytes(p, p->net.in_channels) + (all < TRAIN_CACHE_BYTES ? all : TRAIN_CACHE_BYTES / pixels * pixels);
+    const uint64_t pixels = image_bytes(p, v->channels) / sizeof(float), all = p->data_images * pixels;
+    p->m.data = (uint64_t)(v->prefetch + 1) * (uint64_t)p->batch * image_bytes(p, v->channels) + (all < TRAIN_CACHE_BYTES ? all : TRAIN_CACHE_BYTES / pixels * pixels);
 }
 
 /* The network that draws grids and validates. */
@@ -211,6 +213,7 @@ static ddpm_status plan_train(plan *p, const char *data)
     DDPM_TRY(settings_resolve(p->s));
     p->net = settings_unet(p->s);
     DDPM_TRY(unet_check_trainable(&p->net));
+    DDPM_TRY(sampling_check_training(p->s));
     p->chunk = train_chunk(p->s);
     p->steps = 1;
     DDPM_TRY(measure_network(p, true, p->chunk, &need));
@@ -235,9 +238,12 @@ static ddpm_status need_of_sampling(plan *p, const char *folder)
     const settings_values *v = &p->request->v;
     sampling how;
     network_need need;
+    int told = 0;
     DDPM_TRY(sampling_new(p->s, p->request, &how));
-    p->steps = how.steps.T;
+    const ddpm_status status = sample_start_count(p->request, &how, &told, &p->calls);
+    p->steps = told < how.steps.T ? told : how.steps.T;
     sampling_free(&how);
+    DDPM_TRY(status);
     p->images = v->num_samples;
     p->batch = v->batch_size ? v->batch_size : SAMPLING_BATCH;
     if (p->batch > p->images) p->batch = p->images;
@@ -249,7 +255,8 @@ static ddpm_status need_of_sampling(plan *p, const char *folder)
     p->m.packed = need.packed;
     p->m.activations = need.activations;
     p->m.samples = (uint64_t)p->batch * SAMPLER_BUFFERS * image_bytes(p, p->net.out_channels) +
-                   (uint64_t)p->images * image_bytes(p, p->net.in_channels) / sizeof(float);
+                   (uint64_t)p->images * (uint64_t)(1 + sample_film_frames(p->request, told)) * image_bytes(p, p->s->v.channels) / sizeof(float);
+    if (p->s->v.small_size) p->m.samples += (uint64_t)p->batch * (image_bytes(p, p->s->v.channels) + image_bytes(p, p->net.in_channels));
     /* The weights stay mapped; before anything else there is, the whole checkpoint is. */
     const uint64_t later = p->m.weights + p->m.packed + p->m.activations + p->m.samples, files = checkpoint_files(folder);
     p->m.files = files > later + p->slab ? files - later : p->slab;
@@ -333,8 +340,9 @@ static void print_time(const plan *p, FILE *f, json *o)
         return;
     }
     const int batches = (p->images + p->batch - 1) / p->batch;
-    fprintf(f, "%d images of %d steps %34.1f s\n", p->images, p->steps, step * p->steps * batches);
-    json_put_real(o, "seconds", step * p->steps * batches);
+    fprintf(f, "%d images of %d steps %34.1f s\n", p->images, p->steps, step * p->calls * batches);
+    json_put_int(o, "network_calls", (int64_t)p->calls * batches);
+    json_put_real(o, "seconds", step * p->calls * batches);
 }
 
 static ddpm_status print(const plan *p, char **text, json **summary)

@@ -27,7 +27,7 @@ ddpm_status program_build_info(char **text, json **document)
     json *o = json_new_object(), *levels = json_new_array();
     fprintf(f, "compiler: %s\ninstruction sets:", __VERSION__);
     list_levels(f, levels);
-    fprintf(f, "\ndevices: cpu (CUDA and MPI are not in this build)\nlibraries: libpng, libjpeg-turbo, jansson, zlib\n");
+    fprintf(f, "\ndevices: cpu (CUDA and MPI are not in this build)\nlibraries: libpng, libjpeg-turbo, jansson, zlib, LAPACK\n");
     fclose(f);
     json_put_string(o, "version", DDPM_VERSION);
     json_put_string(o, "compiler", __VERSION__);

@@ -1,5 +1,7 @@
 #include "api/settings.h"
 
+#include "api/compat.h"
+
 #include <assert.h>
 #include <math.h>
 #include <stdio.h>
@@ -14,9 +16,10 @@ enum { MAX_PRESETS = 64 };
 #define TRAIN (GROUP_TRAIN | GROUP_PLAN | GROUP_RUN)
 #define LOOP (GROUP_TRAIN)
 #define DRAW (GROUP_SAMPLE)
-#define ALL (GROUP_TRAIN | GROUP_SAMPLE | GROUP_INFO | GROUP_PLAN | GROUP_BENCH | GROUP_DOCTOR | GROUP_NLL | GROUP_CONVERT)
+#define GENERATE (GROUP_SAMPLE | GROUP_PROGRESSIVE | GROUP_INTERPOLATE | GROUP_ENCODE | GROUP_DECODE)   /* commands that run a chain */
+#define ALL (GROUP_TRAIN | GROUP_INFO | GROUP_PLAN | GROUP_BENCH | GROUP_DOCTOR | GROUP_NLL | GROUP_CONVERT | GENERATE | GROUP_NEIGHBOURS | GROUP_EVAL | GROUP_PLOT)
 #define CALL (ALL | GROUP_CALL)
-#define WORK (GROUP_TRAIN | GROUP_SAMPLE | GROUP_PLAN | GROUP_BENCH | GROUP_DOCTOR | GROUP_NLL)
+#define WORK (GROUP_TRAIN | GROUP_PLAN | GROUP_BENCH | GROUP_DOCTOR | GROUP_NLL | GENERATE)
 #define BOOL(f, d, g, h)          { #f, NULL, 0, OPT_BOOL, AT(f), d, 0, 0, NULL, g, NULL, h }
 #define INT(f, d, lo, hi, g, h)   { #f, NULL, 0, OPT_INT, AT(f), d, lo, hi, NULL, g, "N", h }
 #define I64(f, d, lo, hi, g, h)   { #f, NULL, 0, OPT_I64, AT(f), d, lo, hi, NULL, g, "N", h }
@@ -27,6 +30,8 @@ enum { MAX_PRESETS = 64 };
 const option settings_options[] = {
     /* the network */
     { "image_size", NULL, 0, OPT_INT_LIST, AT(image_size), "", 1, 4096, NULL, NET, "N|H,W", "Image size in pixels; from the data when not given." },
+    INT(large_size, "0", 0, 4096, NET, "improved-diffusion's name of the image size of an up-sampler."),
+    INT(small_size, "0", 0, 4096, NET, "Makes an up-sampler: it enlarges images of this size; 0: an ordinary model."),
     INT(channels, "0", 0, 4, NET, "Channels of an image, 1 to 4; 0: from the data."),
     INT(num_channels, "128", 1, 65536, NET, "Base width of the network."),
     INT(num_res_blocks, "2", 0, 32, NET, "Residual blocks of a level."),
@@ -60,19 +65,23 @@ const option settings_options[] = {
     CHOICE(schedule_width, "f64", "f64|f32|f32_torch", PROCESS, "Floating point of the schedule: f64 Ho and OpenAI, f32 ermongroup, f32_torch diffusers."),
     CHOICE(posterior_floor, "borrow", "borrow|floor", PROCESS, "Posterior log variance at t=0: the next one's (OpenAI), or log 1e-20 (diffusers)."),
     CHOICE(prediction, "eps", "eps|x0|previous|v", PROCESS, "What the network predicts."),
-    CHOICE(variance, "auto", "auto|small|large|learned|range", PROCESS, "Variance of the reverse process; auto: from learn_sigma and sigma_small."),
+    CHOICE(variance, "auto", "auto|small|large|learned|range", PROCESS | GROUP_PROGRESSIVE | GROUP_INTERPOLATE, "Variance of the reverse process; auto: from learn_sigma and sigma_small."),
     CHOICE(loss, "auto", "auto|mse|rescaled_mse|kl|rescaled_kl|mse_sum", PROCESS, "Training loss; auto: from use_kl and rescale_learned_sigmas."),
     BOOL(predict_xstart, "false", PROCESS, "The network predicts x_0: --prediction x0."),
     BOOL(sigma_small, "false", PROCESS, "Fixed variance beta-tilde instead of beta."),
     BOOL(use_kl, "false", PROCESS, "Train the variational bound."),
     BOOL(rescale_timesteps, "true", PROCESS, "The network sees timesteps scaled to 0..1000."),
     BOOL(rescale_learned_sigmas, "true", PROCESS, "Weight of the bound in the hybrid loss is 0.001 at any T."),
+    BOOL(rescale_betas_zero_snr, "false", PROCESS, "Shift the noise schedule so that x_T is pure noise; needs v or x0 prediction."),
+    CHOICE(compat, "none", "none|ho|openai|ermongroup|diffusers", GROUP_TRAIN | GROUP_PLAN | GENERATE | GROUP_MODEL, "Whose code is followed where they differ: schedule's rounding, steps, clipping, last step, 8-bit rounding. What a model says of itself holds when nothing is given."),
+    INT(steps_offset, "0", 0, SCHEDULE_MAX_T, GENERATE | GROUP_MODEL, "Added to every leading timestep (diffusers)."),
+    BOOL(set_alpha_to_one, "true", GENERATE | GROUP_MODEL, "DDIM's last step leads to the image; false: to the level of timestep 0 (diffusers)."),
 
     /* training */
     { "data_dir", NULL, 0, OPT_STRING, AT(data_dir), "", 0, 0, NULL, GROUP_TRAIN | GROUP_PLAN | GROUP_NLL, "DATA", "Another spelling of the DATA argument." },
     { "preset", NULL, 0, OPT_STRING, AT(preset), "", 0, 0, NULL, GROUP_TRAIN | GROUP_SAMPLE | GROUP_INFO | GROUP_PLAN | GROUP_BENCH | GROUP_NLL, "NAME", "A published configuration by name; `list` prints them." },
     { "config", NULL, 0, OPT_STRING, AT(config), "", 0, 0, NULL, GROUP_TRAIN | GROUP_PLAN | GROUP_CALL, "FILE", "Read values from a JSON file such as RUN/config.json." },
-    { "batch_size", "batch", 0, OPT_INT, AT(batch_size), "0", 0, 1000000, NULL, TRAIN | GROUP_SAMPLE | GROUP_BENCH | GROUP_NLL, "N", "Images of a step (global), or computed at once; 0: 128 to train, 32 otherwise." },
+    { "batch_size", "batch", 0, OPT_INT, AT(batch_size), "0", 0, 1000000, NULL, TRAIN | GENERATE | GROUP_BENCH | GROUP_NLL, "N", "Images of a step (global), or computed at once; 0: 128 to train, 32 otherwise." },
     INT(microbatch, "-1", -1, 1000000, TRAIN, "Images computed at once, -1: chosen. Changes memory only, unless microbatch_reduce is sum."),
     CHOICE(microbatch_reduce, "mean", "mean|sum", TRAIN, "sum: add up the means of micro-batches, as improved-diffusion does."),
     INT(leaves, "4", 1, 4096, TRAIN, "Leaves K of the gradient sum; the result depends on K and never on threads."),
@@ -89,13 +98,14 @@ const option settings_options[] = {
     { "ema_rate", NULL, 0, OPT_REAL_LIST, AT(ema_rate), "0.9999", 0, 1, NULL, TRAIN, "X,X,...", "Rates of the averaged weights; the first one is sampled from." },
     BOOL(ema_warmup, "true", TRAIN, "Lower the averages' rates at first: min(rate, (1+s)/(10+s))."),
     CHOICE(schedule_sampler, "uniform", "uniform|antithetic|loss-second-moment", TRAIN, "How training timesteps are drawn; the last, for use_kl, draws those with large losses more often."),
+    REAL(min_snr_gamma, "0", 0, 1e9, TRAIN, "Min-SNR weighting of the gradients: the limit of the signal-to-noise ratio, usually 5; 0: none."),
     BOOL(flip, "false", TRAIN, "Mirror half of the training images."),
-    CHOICE(labels, "auto", "auto|folder|prefix|json|none", TRAIN | GROUP_NLL, "Where the classes of a folder of images come from."),
-    BOOL(strict, "false", LOOP | GROUP_NLL, "Stop at a bad image instead of skipping it."),
+    CHOICE(labels, "auto", "auto|folder|prefix|json|none", TRAIN | DRAW | GROUP_ENCODE | GROUP_PROGRESSIVE | GROUP_NLL, "Where the classes of a folder of images come from."),
+    BOOL(strict, "false", LOOP | DRAW | GROUP_ENCODE | GROUP_PROGRESSIVE | GROUP_NLL | GROUP_EVAL | GROUP_NEIGHBOURS, "Stop at a bad image instead of skipping it."),
     REAL(val, "0", 0, 1e9, LOOP | GROUP_RUN, "Images held out for a validation loss: a share below 1, or a number."),
     INT(val_interval, "1000", 1, 1000000000, LOOP, "Steps between validation losses."),
     { "init", NULL, 0, OPT_STRING, AT(init), "", 0, 0, NULL, LOOP, "MODEL", "Start from another model's weights." },
-    I64(steps, "0", 0, 1e12, LOOP | DRAW | GROUP_PLAN | GROUP_NLL, "Training steps, steps of the sampler, or terms of the bound that an image's estimate is made of (nll); 0: no end, the default, all."),
+    I64(steps, "0", 0, 1e12, LOOP | GENERATE | GROUP_PLAN | GROUP_NLL, "Training steps, steps of the sampler, or terms of the bound that an image's estimate is made of (nll); 0: no end, the default, all."),
     REAL(hours, "0", 0, 1e6, LOOP, "Stop after so many hours."),
     INT(log_interval, "10", 1, 1000000000, LOOP, "Steps between log lines."),
     INT(save_interval, "10000", 1, 1000000000, LOOP, "Steps between checkpoints."),
@@ -103,36 +113,57 @@ const option settings_options[] = {
     INT(keep, "3", 1, 1000000, LOOP, "Checkpoints kept beside the best one."),
     BOOL(fresh, "false", LOOP | GROUP_CALL, "Start a new run in a new folder instead of going on with the old one."),
     TEXT(resume_checkpoint, LOOP, "MODEL", "Another spelling of --init."),
-    BOOL(use_checkpoint, "false", LOOP, "Accepted for improved-diffusion's command lines; memory is planned anyway."),
+    BOOL(use_checkpoint, "false", LOOP | DRAW | GROUP_NLL, "Accepted for improved-diffusion's command lines; memory is planned anyway."),
     BOOL(use_fp16, "false", LOOP | DRAW | GROUP_NLL, "Accepted for improved-diffusion's command lines: --precision bf16."),
+    REAL(fp16_scale_growth, "1e-3", 0, 1e9, LOOP, "Accepted for improved-diffusion's command lines; bf16 needs no scaling of the loss."),
     INT(prefetch, "4", 1, 64, LOOP, "Batches decoded ahead."),
 
     /* sampling */
     TEXT(model_path, DRAW | GROUP_NLL, "MODEL", "Another spelling of the MODEL argument."),
-    { "num_samples", NULL, 'n', OPT_INT, AT(num_samples), "16", 1, 100000000, NULL, DRAW | GROUP_NLL, "N", "Images to draw, or to measure (nll, 1000 when not given: a choice by the seed where the data has more)." },
-    CHOICE(sampler, "ddim", "ddim|ddpm|dpm++2m|unipc|heun", DRAW, "Sampling method."),
-    { "spacing", NULL, 0, OPT_STRING, AT(spacing), "auto", 0, 0, NULL, DRAW, "RULE", "Which timesteps; auto: trailing, or logsnr for dpm++2m, unipc, heun. Others: uniform, quad, leading, linspace, trailing, logsnr, or openai:SPEC." },
-    TEXT(timestep_respacing, DRAW | GROUP_NLL, "SPEC", "improved-diffusion's spelling of --spacing openai:SPEC; the chain itself is shortened."),
+    { "num_samples", NULL, 'n', OPT_INT, AT(num_samples), "16", 1, 100000000, NULL, DRAW | GROUP_ENCODE | GROUP_PROGRESSIVE | GROUP_DECODE | GROUP_NLL | GROUP_EVAL | GROUP_NEIGHBOURS, "N", "Images to draw, or to measure: a choice by the seed where there are more (when not given 1000 for nll and neighbours, all of SAMPLES for eval)." },
+    CHOICE(sampler, "ddim", "ddim|ddpm|dpm++2m|unipc|heun", DRAW | GROUP_MODEL, "Sampling method."),
+    { "spacing", NULL, 0, OPT_STRING, AT(spacing), "auto", 0, 0, NULL, GENERATE | GROUP_MODEL, "RULE", "Which timesteps; auto: the profile's, else trailing, and logsnr for dpm++2m, unipc, heun. Others: uniform, quad, leading, linspace, trailing, logsnr, or openai:SPEC." },
+    TEXT(timestep_respacing, LOOP | DRAW | GROUP_PROGRESSIVE | GROUP_NLL, "SPEC", "improved-diffusion's spelling of --spacing openai:SPEC; the chain itself is shortened."),
+    TEXT(base_samples, GROUP_SAMPLE, "DATA", "Small images that an up-sampler enlarges: an .npz of samples, or a data set."),
     REAL(eta, "0", 0, 100, DRAW, "Noise of DDIM: 0 none, 1 as much as DDPM."),
-    REAL(guidance, "1", 0, 1000, DRAW, "Classifier-free guidance: 1 none, larger follows the class more closely."),
+    BOOL(sigma_hat, "false", DRAW, "DDIM with the noise of DDPM's larger variance (needs --eta 1)."),
+    REAL(guidance, "1", 0, 1000, GENERATE, "Classifier-free guidance: 1 none, larger follows the class more closely."),
     BOOL(use_ddim, "false", DRAW, "improved-diffusion's spelling of --sampler ddim."),
-    CHOICE(clip, "auto", "auto|none|rederive|x0", DRAW, "Clipping of x_0; auto: the model's, else rederive."),
+    CHOICE(clip, "auto", "auto|none|rederive|x0", GENERATE | GROUP_MODEL, "Clipping of x_0; auto: the model's or the profile's, else rederive."),
     BOOL(clip_denoised, "true", DRAW | GROUP_NLL, "Clip x_0 to [-1,1]; improved-diffusion's spelling of --clip: false is none."),
-    { "class", NULL, 0, OPT_STRING, AT(class_label), "all", 0, 0, NULL, DRAW, "C", "Class by name or number, all (in turn), or random." },
-    CHOICE(quantize, "round", "round|truncate", DRAW, "How values become 8-bit pixels."),
-    CHOICE(weights, "ema", "ema|raw", DRAW | GROUP_INFO | GROUP_NLL | GROUP_CONVERT, "Averaged or raw weights."),
+    { "class", NULL, 0, OPT_STRING, AT(class_label), "all", 0, 0, NULL, DRAW | GROUP_DECODE | GROUP_PROGRESSIVE | GROUP_INTERPOLATE, "C", "Class by name or number, all (in turn), or random." },
+    CHOICE(quantize, "round", "round|truncate|even", GENERATE, "How values become 8-bit pixels, where no profile says it; even: halves to even (diffusers)."),
+    CHOICE(weights, "ema", "ema|raw", GENERATE | GROUP_INFO | GROUP_NLL | GROUP_CONVERT, "Averaged or raw weights."),
     CHOICE(dtype, "f32", "f32|bf16", GROUP_CONVERT, "Number format of the weights written."),
-    I64(index, "-1", -1, 1e15, DRAW, "Draw only the image with this index."),
+    I64(index, "-1", -1, 1e15, DRAW | GROUP_DECODE, "Draw only the image with this index."),
     TEXT(seeds, DRAW, "A-B", "One image for each seed of a range."),
     TEXT(xT, DRAW, "FILE", "Start from the latents of a .safetensors file: a tensor xT [n,channels,height,width]."),
+    CHOICE(film, "auto", "auto|x0|xt", DRAW, "A film of the trajectory: what it shows of each step, the prediction of x_0 or x_t. FILE.gif moves (auto: x0); FILE.png has a row for each image and its steps as columns."),
+    TEXT(start_image, DRAW, "DATA", "Start from images with noise added instead of from noise: an image file or a data set, taken in turn. Samplers ddpm and ddim."),
+    INT(start_step, "0", 0, SCHEDULE_MAX_T, DRAW, "Timesteps of noise, 1 to T of the trained chain, that start_image gets: sampling goes on from the first step at or below. 0: half of T."),
+    TEXT(inpaint, DRAW, "DATA", "Draw the unknown part of images anew (RePaint, with the sampler ddpm, 250 steps when not given): an image file or a data set, taken in turn."),
+    TEXT(mask, DRAW, "FILE", "What inpaint keeps: a picture of the images' size, white where pixels are known, black where they are drawn."),
+    INT(jump_length, "0", 0, SCHEDULE_MAX_T, DRAW, "Steps that inpaint goes back at once; 0: 10, in chains of fewer than 250 steps a 25th of them."),
+    INT(jump_n_sample, "10", 1, 1000000, DRAW, "How often inpaint walks the steps that it went back; 1: once, the fastest."),
+
+    /* between images */
+    INT(count, "11", 2, 10000, GROUP_INTERPOLATE, "Images from A to B, both ends included; with four corners, of a side of the grid."),
+    { "at", NULL, 0, OPT_INT_LIST, AT(at), "", 0, SCHEDULE_MAX_T, NULL, GROUP_INTERPOLATE, "N,N,...", "Mix the images with N timesteps of noise, 0 to T of the trained chain, and draw from there with ddpm (DDPM, figure 8); several make a row each." },
 
     /* measuring */
-    BOOL(fit, "false", GROUP_NLL, "Fit images of another size or other channels to the model's, as training does."),
+    BOOL(fit, "false", DRAW | GROUP_ENCODE | GROUP_PROGRESSIVE | GROUP_INTERPOLATE | GROUP_NLL, "Fit images of another size or other channels to the model's, as training does."),
+    { "features", NULL, 0, OPT_STRING, AT(features), "pca64", 0, 0, NULL, GROUP_EVAL, "pcaK", "Space of the distance: the first K principal components of the pixels." },
+    TEXT(fit_data, GROUP_EVAL, "DATA", "Images that the principal components are fitted to; REFERENCE when not given."),
+    INT(fit_count, "10000", 2, 100000000, GROUP_EVAL, "How many of them: a fixed choice, the same for every seed."),
+    INT(bootstrap, "200", 0, 1000000, GROUP_EVAL, "Resampled sets of the interval; 0: no interval."),
+    TEXT(control, GROUP_NEIGHBOURS, "DATA", "Images of the same kind that were not trained on: how near real images come."),
+    INT(rows, "10", 1, 1000, GROUP_NEIGHBOURS, "Samples in the picture."),
+    INT(nearest, "8", 1, 1000, GROUP_NEIGHBOURS, "Training images beside each, the nearest first."),
 
     /* every command */
-    { "output", NULL, 'o', OPT_STRING, AT(output), "", 0, 0, NULL, GROUP_TRAIN | GROUP_SAMPLE | GROUP_PLAN | GROUP_BENCH | GROUP_NLL | GROUP_CALL, "PATH", "Where the result goes." },
-    { "seed", NULL, 0, OPT_I64, AT(seed), "0", 0, 9e15, NULL, GROUP_TRAIN | GROUP_SAMPLE | GROUP_NLL | GROUP_RUN, "N", "Seed of all random numbers." },
-    INT(threads, "0", 0, 1024, WORK, "Threads; 0: one for each processor."),
+    { "output", NULL, 'o', OPT_STRING, AT(output), "", 0, 0, NULL, GROUP_TRAIN | GENERATE | GROUP_PLAN | GROUP_BENCH | GROUP_NLL | GROUP_NEIGHBOURS | GROUP_PLOT | GROUP_CALL, "PATH", "Where the result goes." },
+    { "seed", NULL, 0, OPT_I64, AT(seed), "0", 0, 9e15, NULL, GROUP_TRAIN | GENERATE | GROUP_NLL | GROUP_EVAL | GROUP_NEIGHBOURS | GROUP_RUN, "N", "Seed of all random numbers." },
+    INT(threads, "0", 0, 1024, WORK | GROUP_EVAL | GROUP_NEIGHBOURS, "Threads; 0: one for each processor."),
     { "device", NULL, 0, OPT_STRING, AT(device), "cpu", 0, 0, NULL, WORK, "cpu|cuda[:i]", "Where to compute." },
     CHOICE(precision, "auto", "auto|f32|bf16", WORK | GROUP_RUN, "auto: bf16 where the processor multiplies it natively, else f32; f32 for nll."),
     { "max_isa", NULL, 0, OPT_STRING, AT(max_isa), "", 0, 0, NULL, WORK, "ISA", "Highest instruction set to use: generic, avx2, avx512, avx512bf16, amx." },
@@ -324,7 +355,39 @@ static ddpm_status resolve_flags(settings *s)
     v->learn_sigma = v->variance >= VARIANCE_LEARNED;
     if (v->loss == LOSS_AUTO) v->loss = 1 + (int)(v->use_kl ? LOSS_RESCALED_KL : v->rescale_learned_sigmas ? LOSS_RESCALED_MSE : LOSS_MSE);
     if (v->use_fp16 && v->precision == PRECISION_AUTO) v->precision = PRECISION_BF16;
+    if (v->rescale_betas_zero_snr && v->prediction == (int)MEAN_EPSILON)
+        return ddpm_fail(DDPM_EINVAL, "--rescale_betas_zero_snr leaves nothing of the image in x_T, where predicted noise cannot tell it; use --prediction v or x0");
     if (v->label_dropout > 0 && !v->class_cond) return ddpm_fail(DDPM_EINVAL, "--label_dropout needs a class-conditional model: --class_cond");
+    return DDPM_OK;
+}
+
+ddpm_status settings_sizes(settings *s)
+{
+    settings_values *v = &s->v;
+    const int rows[] = { options_find(settings_options, "large_size"), options_find(settings_options, "image_size") };
+    const option_origin large = s->origins[rows[0]], image = s->origins[rows[1]];
+    if (!v->large_size || (v->image_size.n && v->image_size.v[0] == v->large_size && v->image_size.v[v->image_size.n - 1] == v->large_size)) return DDPM_OK;
+    if (v->image_size.n && image == large)
+        return ddpm_fail(DDPM_EINVAL, "--large_size %d contradicts --image_size; both are the size of the images, give one of them", v->large_size);
+    if (v->image_size.n && image > large) {
+        v->large_size = v->image_size.v[0];
+    } else {
+        v->image_size = (int_list){ 2, { v->large_size, v->large_size } };
+        s->origins[rows[1]] = large;
+    }
+    return DDPM_OK;
+}
+
+static ddpm_status resolve_upsampler(settings_values *v)
+{
+    const int h = v->image_size.v[0], w = v->image_size.v[1];
+    if (!v->small_size && v->large_size)
+        return ddpm_fail(DDPM_EINVAL, "--large_size %d is an up-sampler's: give --small_size too (improved-diffusion: 64), or --image_size for an ordinary model",
+                         v->large_size);
+    if (!v->small_size) return DDPM_OK;
+    if (h != w) return ddpm_fail(DDPM_EINVAL, "--small_size %d makes an up-sampler, and its images must be square; these are %dx%d", v->small_size, h, w);
+    if (v->small_size >= h) return ddpm_fail(DDPM_EINVAL, "--small_size %d: the images have %dx%d pixels; an up-sampler starts from smaller ones", v->small_size, h, w);
+    v->large_size = h;
     return DDPM_OK;
 }
 
@@ -332,9 +395,12 @@ ddpm_status settings_resolve(settings *s)
 {
     settings_values *v = &s->v;
     DDPM_TRY(resolve_flags(s));
+    compat_resolve(s);
+    DDPM_TRY(settings_sizes(s));
     if (!v->image_size.n) return ddpm_fail(DDPM_EINVAL, "the image size is not known; give --image_size");
     if (v->image_size.n == 1) v->image_size = (int_list){ 2, { v->image_size.v[0], v->image_size.v[0] } };
     if (v->image_size.n != 2) return ddpm_fail(DDPM_EINVAL, "--image_size takes one number or height,width");
+    DDPM_TRY(resolve_upsampler(v));
     if (!v->channels) v->channels = 3;
     if (!v->channel_mult.n) default_channel_mult(v);
     if (v->channel_mult.n > UNET_MAX_LEVELS) return ddpm_fail(DDPM_EINVAL, "--channel_mult has %d entries; at most %d are possible", v->channel_mult.n, UNET_MAX_LEVELS);
@@ -346,7 +412,7 @@ ddpm_status settings_resolve(settings *s)
 unet_config settings_unet(const settings *s)
 {
     const settings_values *v = &s->v;
-    unet_config c = { .height = v->image_size.v[0], .width = v->image_size.v[1], .in_channels = v->channels,
+    unet_config c = { .height = v->image_size.v[0], .width = v->image_size.v[1], .in_channels = v->channels * (v->small_size ? 2 : 1),
                       .out_channels = v->channels * (v->variance >= VARIANCE_LEARNED ? 2 : 1), .model_channels = v->num_channels,
                       .stem = v->stem ? v->stem : v->num_channels, .levels = v->channel_mult.n, .num_res_blocks = v->num_res_blocks,
                       .num_heads = v->num_heads, .num_heads_upsample = v->num_heads_upsample > 0 ? v->num_heads_upsample : 0,
@@ -370,7 +436,7 @@ schedule_config settings_schedule(const settings *s)
     const settings_values *v = &s->v;
     return (schedule_config){ .kind = (schedule_kind)v->noise_schedule, .T = v->diffusion_steps, .beta_start = v->beta_start, .beta_end = v->beta_end,
                               .scaled = v->beta_scaling != SCALING_NONE, .width = (schedule_width)v->schedule_width,
-                              .logvar = v->posterior_floor ? LOGVAR_FLOOR : LOGVAR_BORROW };
+                              .logvar = v->posterior_floor ? LOGVAR_FLOOR : LOGVAR_BORROW, .zero_terminal_snr = v->rescale_betas_zero_snr };
 }
 
 mean_type settings_mean(const settings *s)     { return (mean_type)s->v.prediction; }

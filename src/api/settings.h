@@ -16,6 +16,7 @@
 /* Bits of option.groups: commands, and what a value describes. */
 enum {
     GROUP_TRAIN = 1, GROUP_SAMPLE = 2, GROUP_INFO = 4, GROUP_PLAN = 8, GROUP_BENCH = 16, GROUP_DOCTOR = 32, GROUP_NLL = 64, GROUP_CONVERT = 128,
+    GROUP_PROGRESSIVE = 256, GROUP_INTERPOLATE = 512, GROUP_ENCODE = 1024, GROUP_DECODE = 2048, GROUP_NEIGHBOURS = 4096, GROUP_EVAL = 8192, GROUP_PLOT = 16384,
     GROUP_MODEL = 1 << 16,       /* part of a model's description: goes into every checkpoint */
     GROUP_RUN = 1 << 17,         /* part of a run: a change of it is a different run          */
     GROUP_CALL = 1 << 18         /* of one call of the program: no description keeps it       */
@@ -24,7 +25,7 @@ enum {
 typedef struct {
     /* the network */
     int_list image_size, attention_resolutions;
-    int channels, num_channels, num_res_blocks, stem, num_heads, num_heads_upsample, num_head_channels;
+    int large_size, small_size, channels, num_channels, num_res_blocks, stem, num_heads, num_heads_upsample, num_head_channels;
     real_list channel_mult;
     bool use_scale_shift_norm, resblock_updown, conv_resample, use_new_attention_order, class_cond;
     int num_classes, norm_groups, embedding, down_padding, init_scheme;
@@ -34,29 +35,39 @@ typedef struct {
     /* the diffusion process */
     int diffusion_steps, noise_schedule, beta_scaling, schedule_width, posterior_floor, prediction, variance, loss;
     double beta_start, beta_end;
-    bool predict_xstart, sigma_small, use_kl, rescale_timesteps, rescale_learned_sigmas;
+    bool predict_xstart, sigma_small, use_kl, rescale_timesteps, rescale_learned_sigmas, rescale_betas_zero_snr, set_alpha_to_one;
+    int compat, steps_offset;
     char timestep_respacing[OPTION_STRING_SIZE];
 
     /* training */
     char data_dir[OPTION_STRING_SIZE], init[OPTION_STRING_SIZE], preset[OPTION_STRING_SIZE], config[OPTION_STRING_SIZE];
     int batch_size, microbatch, microbatch_reduce, leaves, optimiser, lr_schedule, schedule_sampler, labels;
-    double lr, beta1, beta2, adam_eps, weight_decay, grad_clip, hours, val;
+    double min_snr_gamma, lr, beta1, beta2, adam_eps, weight_decay, grad_clip, hours, val;
     real_list ema_rate;
     bool ema_warmup, flip, strict, fresh, use_checkpoint, use_fp16;
+    double fp16_scale_growth;
     int64_t lr_anneal_steps, lr_warmup, steps;
     int log_interval, save_interval, sample_interval, val_interval, keep, prefetch;
     char resume_checkpoint[OPTION_STRING_SIZE];
 
     /* sampling */
     char model_path[OPTION_STRING_SIZE], class_label[OPTION_STRING_SIZE], seeds[OPTION_STRING_SIZE], spacing[OPTION_STRING_SIZE],
-         xT[OPTION_STRING_SIZE];
+         xT[OPTION_STRING_SIZE], base_samples[OPTION_STRING_SIZE];
+    char start_image[OPTION_STRING_SIZE], inpaint[OPTION_STRING_SIZE], mask[OPTION_STRING_SIZE];
+    int film, start_step, jump_length, jump_n_sample;
     int num_samples, sampler, clip, quantize, weights, dtype;
     int64_t index;
     double eta, guidance;
-    bool use_ddim, clip_denoised;
+    bool use_ddim, clip_denoised, sigma_hat;
+
+    /* between images */
+    int count;
+    int_list at;
 
     /* measuring */
     bool fit;
+    char features[OPTION_STRING_SIZE], fit_data[OPTION_STRING_SIZE], control[OPTION_STRING_SIZE];
+    int fit_count, bootstrap, rows, nearest;
 
     /* every command */
     char output[OPTION_STRING_SIZE], device[OPTION_STRING_SIZE], max_isa[OPTION_STRING_SIZE];
@@ -86,7 +97,9 @@ enum { LR_AUTO, LR_CONSTANT, LR_LINEAR, LR_COSINE };
 enum { WEIGHTS_EMA, WEIGHTS_RAW };
 enum { SAMPLER_DDIM };               /* the others: sampling.c finds them by name */
 enum { DTYPE_F32, DTYPE_BF16 };
-enum { QUANTIZE_ROUND, QUANTIZE_TRUNCATE };
+enum { QUANTIZE_ROUND, QUANTIZE_TRUNCATE, QUANTIZE_EVEN };     /* a draw_rounding */
+enum { COMPAT_NONE };                 /* the others: schedule_profile + 1 */
+enum { FILM_AUTO, FILM_X0, FILM_XT };
 enum { SAMPLE_CLIP_AUTO, SAMPLE_CLIP_NONE, SAMPLE_CLIP_REDERIVE, SAMPLE_CLIP_X0 };
 
 void        settings_defaults(settings *s);
@@ -109,6 +122,10 @@ ddpm_status settings_read_file(settings *s, const char *path, option_origin orig
 /* Resolve what depends on other values: flags of improved-diffusion into ours (predict_xstart -> prediction,
  * learn_sigma and sigma_small -> variance), defaults by image size (channel_mult). Contradictions: EINVAL. */
 ddpm_status settings_resolve(settings *s);
+
+/* image_size and large_size, two names of one value, made the same: the one with the stronger origin counts, also while
+ * the size is not known from the data yet. EINVAL: they differ and are as strong. */
+ddpm_status settings_sizes(settings *s);
 
 /* The parts of a resolved setting. */
 unet_config     settings_unet(const settings *s);

@@ -28,8 +28,26 @@ ddpm_status tool_train(settings *s, const char *data, const char *command, const
 /* `ddpm sample MODEL -o OUT`. */
 ddpm_status tool_sample(settings *s, const char *model, const tool_events *ev, json **summary);
 
-/* `ddpm nll MODEL DATA`: bits per dimension; -o FILE.csv or FILE.npz for every image. */
+/* `ddpm nll MODEL DATA`: bits per dimension; -o FILE.csv or FILE.npz for every image, FILE.svg for charts over t. */
 ddpm_status tool_nll(settings *s, const char *model, const char *data, const tool_events *ev, char **text, json **summary);
+
+/* `ddpm eval SAMPLES REFERENCE`: the Frechet distance of two sets of images, each a DATA argument or an .npz. */
+ddpm_status tool_eval(settings *s, const char *samples, const char *reference, const tool_events *ev, char **text, json **summary);
+
+/* `ddpm progressive MODEL DATA -o FOLDER`: pictures of the chain, and the rate-distortion curve. */
+ddpm_status tool_progressive(settings *s, const char *model, const char *data, const tool_events *ev, char **text, json **summary);
+
+/* `ddpm interpolate MODEL A B [C D] -o OUT`: 2 or 4 words, image files or seed:N. */
+ddpm_status tool_interpolate(settings *s, const char *model, const char *const *ends, int count, const tool_events *ev, json **summary);
+
+/* `ddpm encode MODEL DATA -o LATENTS`: DDIM's latents of images, and how well they come back. */
+ddpm_status tool_encode(settings *s, const char *model, const char *data, const tool_events *ev, char **text, json **summary);
+
+/* `ddpm decode MODEL LATENTS -o OUT`: tool_sample from such a file, over its chain. */
+ddpm_status tool_decode(settings *s, const char *model, const char *latents, const tool_events *ev, json **summary);
+
+/* `ddpm neighbours SAMPLES DATA -o OUT.png`: the images of DATA that samples are nearest to; a picture and a histogram. */
+ddpm_status tool_neighbours(settings *s, const char *samples, const char *data, const tool_events *ev, char **text, json **summary);
 
 /* `ddpm convert MODEL OUT`: a pipeline folder of its own, without a run's state. OUT must not exist. */
 ddpm_status tool_convert(settings *s, const char *model, const char *out, const tool_events *ev, json **summary);
@@ -39,6 +57,9 @@ ddpm_status tool_info(settings *s, const char *path, char **text, json **summary
 
 /* `ddpm plan train DATA ...` or `plan sample MODEL ...`: memory, disk and time before anything runs. */
 ddpm_status tool_plan(settings *s, const char *command, const char *subject, char **text, json **summary);
+
+/* `ddpm plot RUN...`: the curves of runs, from their log.jsonl, as one SVG: -o FILE.svg, or RUN/curves.svg of a single run. */
+ddpm_status tool_plot(const settings *s, const char *const *runs, int count, char **text, json **summary);
 
 /* `ddpm bench`: a training step and a forward pass of a preset, next to this machine's ceilings. */
 ddpm_status tool_bench(settings *s, const tool_events *ev, char **text, json **summary);

@@ -19,7 +19,7 @@ static ddpm_status compare_settings(const settings *old, const settings *new_, c
     for (int i = 0; settings_options[i].name; i++) {
         char a[OPTION_TEXT_SIZE], b[OPTION_TEXT_SIZE];
         const bool memory_only = !strcmp(settings_options[i].name, "microbatch") && new_->v.microbatch_reduce == REDUCE_MEAN;
-        if (!(settings_options[i].groups & (GROUP_MODEL | GROUP_RUN)) || memory_only) continue;
+        if (!(settings_options[i].groups & GROUP_TRAIN) || !(settings_options[i].groups & (GROUP_MODEL | GROUP_RUN)) || memory_only) continue;
         options_print(settings_options, &old->v, i, a);
         options_print(settings_options, &new_->v, i, b);
         const size_t used = strlen(names);
@@ -27,6 +27,15 @@ static ddpm_status compare_settings(const settings *old, const settings *new_, c
     }
     if (!names[0]) return DDPM_OK;
     return ddpm_fail(DDPM_EINVAL, "%s holds a run with other settings: %s; give the same ones to go on, or use another -o", run, names);
+}
+
+/* A preset may have learnt words since the run began, and they are not the run's. */
+static ddpm_status keep_older_preset(train_session *t)
+{
+    for (int i = 0; settings_options[i].name; i++)
+        if (t->s->origins[i] == ORIGIN_PRESET && t->stored.origins[i] == ORIGIN_DEFAULT)
+            DDPM_TRY(settings_set(t->s, settings_options[i].name, settings_options[i].fallback, ORIGIN_CONFIG));
+    return DDPM_OK;
 }
 
 /* An existing run's own values fill in what the command does not say. */
@@ -43,6 +52,7 @@ static ddpm_status adopt_run(train_session *t)
     for (int i = 0; settings_options[i].name; i++)      /* what --config said now must not give way silently */
         if (t->s->origins[i] == ORIGIN_CONFIG) t->s->origins[i] = ORIGIN_ENVIRONMENT;
     DDPM_TRY(settings_read_file(t->s, path, ORIGIN_CONFIG));
+    DDPM_TRY(keep_older_preset(t));
     if (t->s->v.precision == PRECISION_AUTO) t->s->v.precision = t->stored.v.precision;
     return DDPM_OK;
 }
@@ -50,6 +60,7 @@ static ddpm_status adopt_run(train_session *t)
 static ddpm_status open_data(train_session *t, const char *data)
 {
     settings_values *v = &t->s->v;
+    DDPM_TRY(settings_sizes(t->s));
     const dataset_options o = { .size_h = v->image_size.n ? v->image_size.v[0] : 0, .size_w = v->image_size.n ? v->image_size.v[v->image_size.n - 1] : 0,
                                 .channels = v->channels, .labels = (dataset_labels)v->labels, .strict = v->strict };
     DDPM_TRY(dataset_open(data, &o, &t->data));
@@ -75,13 +86,17 @@ static ddpm_status resolve(train_session *t)
     if (v->lr_schedule == LR_AUTO) v->lr_schedule = v->lr_anneal_steps > 0 ? LR_LINEAR : LR_CONSTANT;
     if (v->lr_schedule != LR_CONSTANT && v->lr_anneal_steps <= 0)
         return ddpm_fail(DDPM_EINVAL, "--lr_schedule needs --lr_anneal_steps, the number of steps to anneal over");
+    if (v->timestep_respacing[0])
+        return ddpm_fail(DDPM_EINVAL, "--timestep_respacing %s: a model is trained on its whole chain; give it to `ddpm sample`, or another --diffusion_steps here",
+                         v->timestep_respacing);
     if (v->leaves > v->batch_size) v->leaves = v->batch_size;
     if (v->ema_rate.n < 1 || v->ema_rate.n > OPTIM_MAX_EMA) return ddpm_fail(DDPM_EINVAL, "--ema_rate takes 1 to %d rates", OPTIM_MAX_EMA);
     if (settings_origin(t->s, "steps") > ORIGIN_CONFIG && v->steps < 1) return ddpm_fail(DDPM_EINVAL, "--steps %lld; it must be positive", (long long)v->steps);
     DDPM_TRY(settings_resolve(t->s));
     if (t->resuming) return compare_settings(&t->stored, t->s, t->run);
     const unet_config net = settings_unet(t->s);
-    return unet_check_trainable(&net);
+    DDPM_TRY(unet_check_trainable(&net));
+    return sampling_check_training(t->s);
 }
 
 ddpm_status train_write_config(const train_session *t, const char *command)
@@ -114,7 +129,7 @@ static trainer_config trainer_settings(const train_session *t)
                          .schedule = (rate_schedule)(v->lr_schedule - LR_CONSTANT), .anneal_steps = v->lr_anneal_steps, .warmup_steps = v->lr_warmup,
                          .clip = v->grad_clip, .n_ema = v->ema_rate.n, .ema_warmup = v->ema_warmup, .batch = v->batch_size, .leaves = v->leaves,
                          .chunk = train_chunk(t->s), .microbatch = v->microbatch, .microbatch_sum = v->microbatch_reduce == REDUCE_SUM,
-                         .label_dropout = v->label_dropout, .seed = (uint64_t)v->seed };
+                         .label_dropout = v->label_dropout, .min_snr_gamma = v->min_snr_gamma, .small_size = v->small_size, .seed = (uint64_t)v->seed };
     for (int k = 0; k < v->ema_rate.n; k++) c.ema_rate[k] = v->ema_rate.v[k];
     return c;
 }

@@ -3,12 +3,13 @@
 #include "base/log.h"
 #include "base/rng.h"
 #include "io/image.h"
+#include "model/upsampler.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { GRID_ROWS = 2, GRID_PLAIN = 16, GRID_PLAIN_COLUMNS = 8, GRID_MOST_CLASSES = 20 };
+enum { GRID_SEED = 0x67726964, GRID_ROWS = 2, GRID_PLAIN = 16, GRID_PLAIN_COLUMNS = 8, GRID_MOST_CLASSES = 20 };
 
 /* --- checkpoints ------------------------------------------------------------------ */
 
@@ -31,18 +32,61 @@ static ddpm_status save(void *ctx, int64_t step, bool best)
     return DDPM_OK;
 }
 
+/* --- conditions of an up-sampler ---------------------------------------------------- */
+
+static size_t image_len(const train_session *t)
+{
+    const settings_values *v = &t->s->v;
+    return (size_t)v->image_size.v[0] * (size_t)v->image_size.v[1] * (size_t)v->channels;
+}
+
+/* What is left of n images [n,h,w,c]. */
+static ddpm_status make_conditions(const train_session *t, const float *x, int n, float *condition)
+{
+    const settings_values *v = &t->s->v;
+    const upsampler_dims dims = { v->image_size.v[0], v->image_size.v[1], v->channels, v->small_size };
+    float *small = malloc((size_t)(v->small_size * v->small_size * v->channels) * sizeof *small);
+    if (!small) return ddpm_fail(DDPM_ENOMEM, "no memory for a small image");
+    for (int i = 0; i < n; i++) upsampler_condition(dims, x + (size_t)i * image_len(t), small, condition + (size_t)i * image_len(t));
+    free(small);
+    return DDPM_OK;
+}
+
+/* Image number i of a grid and its class: held-out ones where there are some, else any of the data's. */
+static ddpm_status read_original(const train_session *t, dataset_reader *r, int i, uint8_t *bytes, float *x, int *label)
+{
+    const int64_t all = dataset_count(t->data), rest = all - t->n_val;
+    const int64_t index = t->n_val ? t->order[rest + i % t->n_val] : loader_order(GRID_SEED, 0, i % all, all);
+    DDPM_TRY(dataset_read(t->data, r, index, bytes, label));
+    for (size_t k = 0; k < image_len(t); k++) x[k] = (float)bytes[k] / 127.5f - 1;
+    return DDPM_OK;
+}
+
+/* The conditions of a grid, made of images of the data; y: their classes. x [n,h,w,c] is overwritten. */
+static ddpm_status grid_conditions(const train_session *t, int n, float *x, int *y, float *condition)
+{
+    dataset_reader *r = NULL;
+    uint8_t *bytes = malloc(image_len(t));
+    ddpm_status status = bytes ? dataset_reader_new(t->data, &r) : ddpm_fail(DDPM_ENOMEM, "no memory for an image");
+    for (int i = 0; i < n && status == DDPM_OK; i++) status = read_original(t, r, i, bytes, x + (size_t)i * image_len(t), &y[i]);
+    if (status == DDPM_OK) status = make_conditions(t, x, n, condition);
+    dataset_reader_free(r);
+    free(bytes);
+    return status;
+}
+
 /* --- grids -------------------------------------------------------------------------- */
 
 static ddpm_status write_grid(const train_session *t, const float *x, int n, int columns, int64_t step)
 {
-    const nn_shape s = denoiser_unet(t->net)->x->shape;
-    const size_t len = (size_t)n * nn_image_len(s);
+    const settings_values *v = &t->s->v;
+    const size_t len = (size_t)n * image_len(t);
     char path[MODEL_PATH_SIZE], step_text[32];
     uint8_t *pixels = malloc(len);
     if (!pixels) return ddpm_fail(DDPM_ENOMEM, "no memory for a grid of samples");
-    image im = { .c = s.c };
-    draw_quantize(x, len, false, pixels);
-    ddpm_status status = draw_grid(pixels, n, s.h, s.w, s.c, columns, &im.data, &im.w, &im.h);
+    image im = { .c = v->channels };
+    draw_quantize(x, len, ROUND_HALF_UP, pixels);
+    ddpm_status status = draw_grid(pixels, n, v->image_size.v[0], v->image_size.v[1], im.c, columns, &im.data, &im.w, &im.h);
     free(pixels);
     snprintf(path, sizeof path, "%s/samples", t->run);
     if (status == DDPM_OK) status = dir_make(path);
@@ -72,36 +116,39 @@ static ddpm_status draw(void *ctx, int64_t step)
     const settings_values *v = &t->s->v;
     const int classes = v->class_cond ? v->num_classes : 0, n = train_grid_images(t->s);
     const int columns = class_columns(v) ? classes : GRID_PLAIN_COLUMNS;
-    const size_t len = (size_t)n * nn_image_len(denoiser_unet(t->net)->x->shape);
+    const size_t len = (size_t)n * image_len(t);
     uint64_t *address = calloc(2 * (size_t)n, sizeof *address);
     int *y = calloc((size_t)n, sizeof *y);
-    float *x = malloc(len * sizeof *x);
-    ddpm_status status = address && y && x ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for a grid of samples");
+    float *x = malloc(len * sizeof *x), *condition = v->small_size ? malloc(len * sizeof *condition) : NULL;
+    ddpm_status status = address && y && x && (condition || !v->small_size) ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for a grid of samples");
     for (int i = 0; i < n && status == DDPM_OK; i++) {
         address[i] = (uint64_t)v->seed;
         address[n + i] = (uint64_t)i;           /* the same noise in every grid: one sees the same images improve */
         y[i] = classes ? i % classes : 0;
     }
+    if (status == DDPM_OK && condition) status = grid_conditions(t, n, x, y, condition);
     nn_weights_pack(t->averaged, t->e.threads);
     const drawing d = { .net = t->net, .weights = t->averaged, .p = &t->how.p, .method = t->how.method, .eta = t->how.eta, .guidance = 1 };
-    const draw_batch b = { .n = n, .seed = address, .index = address + n, .y = classes ? y : NULL, .x = x };
+    const draw_batch b = { .n = n, .seed = address, .index = address + n, .y = classes ? y : NULL, .x = x, .condition = condition };
     if (status == DDPM_OK) status = draw_images(&d, &b);
     if (status == DDPM_OK) status = write_grid(t, x, n, columns, step);
     free(address);
     free(y);
     free(x);
+    free(condition);
     return status;
 }
 
 /* --- held-out loss --------------------------------------------------------------------- */
 
-typedef struct { float *xt, *noise, *out, *t; } val_buffers;
+typedef struct { float *xt, *noise, *out, *t, *condition; } val_buffers;
 
 /* Sum of the losses of the first n images of a batch, with noise and t that are the same every time. */
 static ddpm_status val_batch(train_session *t, const loader_batch *b, int n, int64_t first, val_buffers *w, double *sum)
 {
-    const nn_shape in = denoiser_unet(t->net)->x->shape;
-    const size_t len = nn_image_len(in), wide = nn_image_len(denoiser_unet(t->net)->out->shape);
+    const settings_values *v = &t->s->v;
+    const size_t len = image_len(t), wide = nn_image_len(denoiser_unet(t->net)->out->shape);
+    predictor net = { .net = t->net, .weights = t->averaged, .p = &t->p, .condition = w->condition, .conditions = n };
     int *row = malloc((size_t)n * sizeof *row);
     if (!row) return ddpm_fail(DDPM_ENOMEM, "no memory for the validation");
     for (int i = 0; i < n; i++) {
@@ -111,25 +158,28 @@ static ddpm_status val_batch(train_session *t, const loader_batch *b, int n, int
         rng_normals((rng_address){ 0, RNG_VAL, 1, (uint64_t)(first + i) }, 0, len, w->noise + (size_t)i * len);
         q_sample(t->p.s, row[i], len, b->x + (size_t)i * len, w->noise + (size_t)i * len, w->xt + (size_t)i * len);
     }
-    const ddpm_status s = denoiser_run(t->net, t->averaged, n, w->t, t->s->v.class_cond ? b->label : NULL, w->xt, w->out);
+    ddpm_status s = w->condition ? make_conditions(t, b->x, n, w->condition) : DDPM_OK;
+    if (s == DDPM_OK) s = predictor_denoise(&net, n, w->t, v->class_cond ? b->label : NULL, w->xt, w->out);
     for (int i = 0; i < n && s == DDPM_OK; i++) {
         const size_t at = (size_t)i;
-        const loss_input li = { .p = &t->p, .type = settings_loss(t->s), .i = row[i], .dims = { in.h * in.w, in.c }, .x0 = b->x + at * len,
-                                .xt = w->xt + at * len, .noise = w->noise + at * len, .out = w->out + at * wide };
+        const loss_input li = { .p = &t->p, .type = settings_loss(t->s), .i = row[i], .dims = { v->image_size.v[0] * v->image_size.v[1], v->channels },
+                                .x0 = b->x + at * len, .xt = w->xt + at * len, .noise = w->noise + at * len, .out = w->out + at * wide };
         loss_terms terms;
         loss_eval(&li, &terms, NULL);
         *sum += terms.loss;
     }
     free(row);
+    predictor_free(&net);
     return s;
 }
 
 static ddpm_status validate(void *ctx, double *loss)
 {
     train_session *t = ctx;
-    const size_t n = (size_t)t->val_batch, len = nn_image_len(denoiser_unet(t->net)->x->shape), wide = nn_image_len(denoiser_unet(t->net)->out->shape);
-    val_buffers w = { malloc(n * len * 4), malloc(n * len * 4), malloc(n * wide * 4), malloc(n * 4) };
-    ddpm_status s = w.xt && w.noise && w.out && w.t ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for the validation");
+    const bool up = t->s->v.small_size > 0;
+    const size_t n = (size_t)t->val_batch, len = image_len(t), wide = nn_image_len(denoiser_unet(t->net)->out->shape);
+    val_buffers w = { malloc(n * len * 4), malloc(n * len * 4), malloc(n * wide * 4), malloc(n * 4), up ? malloc(n * len * 4) : NULL };
+    ddpm_status s = w.xt && w.noise && w.out && w.t && (w.condition || !up) ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for the validation");
     double sum = 0;
     nn_weights_pack(t->averaged, t->e.threads);
     for (int64_t first = 0; first < t->n_val && s == DDPM_OK; first += t->val_batch) {
@@ -142,6 +192,7 @@ static ddpm_status validate(void *ctx, double *loss)
     free(w.noise);
     free(w.out);
     free(w.t);
+    free(w.condition);
     *loss = sum / (double)t->n_val;
     return s;
 }
@@ -175,6 +226,7 @@ ddpm_status train_hooks_new(train_session *t)
     t->hooks = (run_hooks){ .ctx = t, .save = save, .request = request, .progress = progress, .draw = t->s->v.sample_interval > 0 ? draw : NULL,
                             .validate = t->n_val ? validate : NULL };
     if (!t->hooks.draw && !t->hooks.validate) return DDPM_OK;
+    DDPM_TRY(settings_set(&defaults, "compat", "none", ORIGIN_COMMAND_LINE));     /* a grid must not cost a whole chain */
     DDPM_TRY(sampling_new(t->s, &defaults, &t->how));
     DDPM_TRY(denoiser_new(&net, t->e.backend, t->e.threads, t->e.dtype, NN_INFER, train_chunk(t->s), &t->net));
     return nn_weights_new(denoiser_graph(t->net), t->e.backend, trainer_get_state(t->tr)->ema[0], false, &t->averaged);

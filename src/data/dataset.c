@@ -12,7 +12,7 @@
 enum { MAX_SIDE = 16384 };
 
 /* In the order of probing: the special ones first, a folder could be anything. */
-static const dataset_format *const formats[] = {&dataset_idx, &dataset_cifar10, &dataset_folder};
+static const dataset_format *const formats[] = {&dataset_idx, &dataset_cifar10, &dataset_file, &dataset_folder};
 
 static const char fashion_path[] = "/usr/share/datasets/fashion-mnist";
 
@@ -75,7 +75,7 @@ static ddpm_status open_path(dataset *d, dataset_part part, const dataset_option
     if (!d->format && !file_exists(d->path))
         return ddpm_fail(DDPM_EIO, "%s: no such file or folder; name a data set as PATH, PATH:train or PATH:test", d->path);
     if (!d->format)
-        return ddpm_fail(DDPM_EFORMAT, "%s is no data set; known are a folder of PNG or JPEG files, IDX files (MNIST) and "
+        return ddpm_fail(DDPM_EFORMAT, "%s is no data set; known are a PNG or JPEG file or a folder of them, IDX files (MNIST) and "
                          "CIFAR-10's binary batches", d->path);
     DDPM_TRY(d->format->open(d, part, o));
     if (o->size_h) {

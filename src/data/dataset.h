@@ -3,7 +3,7 @@
  * A data set is opened from a DATA argument: PATH, PATH:train or PATH:test (a file
  * or folder whose name really ends so wins); the word `fashion` is Debian's copy of
  * Fashion-MNIST. Without a part, a set that has parts gives its training part.
- * Formats: a folder of PNG and JPEG files, an IDX pair (MNIST), CIFAR-10's binary
+ * Formats: a folder of PNG and JPEG files or one such file, an IDX pair (MNIST), CIFAR-10's binary
  * batches; one row each in dataset.c. A data set is read-only after it is opened
  * and may be shared between threads; every thread reads through its own
  * dataset_reader. Order, flips and scaling belong to loader.h. */

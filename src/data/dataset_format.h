@@ -44,7 +44,7 @@ struct dataset_format {
     void (*close)(dataset *d);
 };
 
-extern const dataset_format dataset_folder, dataset_idx, dataset_cifar10;
+extern const dataset_format dataset_folder, dataset_file, dataset_idx, dataset_cifar10;
 
 /* --- labels (labels.c) --------------------------------------------------------------- */
 

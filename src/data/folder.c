@@ -171,6 +171,19 @@ static ddpm_status folder_probe_sample(const folder *f, bool strict, probed *p)
 
 static bool folder_probe(const char *path) { return file_is_dir(path); }
 
+static bool file_probe(const char *path) { return is_image_name(path) && file_exists(path) && !file_is_dir(path); }
+
+/* One image, as a folder of which one file was listed. */
+static ddpm_status file_list(folder *f, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *name = strdup(slash ? slash + 1 : path);
+    f->root = !slash ? strdup(".") : strndup(path, slash == path ? 1 : (size_t)(slash - path));
+    if (name && f->root) return folder_add(f, name);
+    free(name);
+    return no_memory();
+}
+
 static ddpm_status folder_open(dataset *d, dataset_part part, const dataset_options *o)
 {
     folder *f = calloc(1, sizeof *f);
@@ -178,8 +191,12 @@ static ddpm_status folder_open(dataset *d, dataset_part part, const dataset_opti
     d->state = f;
     f->sized = o->size_h > 0;
     f->coloured = o->channels > 0;
-    DDPM_TRY(folder_root(d->path, part, &f->root));
-    DDPM_TRY(folder_scan(f, "", 0));
+    if (d->format == &dataset_file) {
+        DDPM_TRY(file_list(f, d->path));
+    } else {
+        DDPM_TRY(folder_root(d->path, part, &f->root));
+        DDPM_TRY(folder_scan(f, "", 0));
+    }
     if (f->count == 0)
         return ddpm_fail(DDPM_EFORMAT, "%s holds no images: no file in it ends in .png, .jpg or .jpeg", f->root);
     probed p;
@@ -242,3 +259,4 @@ static void folder_close(dataset *d)
 }
 
 const dataset_format dataset_folder = {"folder", folder_probe, folder_open, folder_read, folder_item, folder_close};
+const dataset_format dataset_file = {"file", file_probe, folder_open, folder_read, folder_item, folder_close};

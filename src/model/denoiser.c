@@ -111,9 +111,9 @@ static void run_piece(void *ctx, int task, int worker)
 ddpm_status denoiser_run(denoiser *d, const nn_weights *w, int n, const float *t, const int *y, const float *x, float *out)
 {
     assert(!d->u.key && (!d->u.y || y));
-    const int share = (n + d->workers - 1) / d->workers;
-    batch_job job = { .d = d, .w = w, .in = { .n = n, .x = x, .t = t, .y = y }, .out = out,
-                      .piece = share < d->chunk ? share : d->chunk };
+    /* equal pieces in as few rounds of all workers as chunks allow: nobody waits for a last, larger piece */
+    const int rounds = (n + d->workers * d->chunk - 1) / (d->workers * d->chunk), pieces = rounds * d->workers;
+    batch_job job = { .d = d, .w = w, .in = { .n = n, .x = x, .t = t, .y = y }, .out = out, .piece = (n + pieces - 1) / pieces };
     pool_run(d->p, (n + job.piece - 1) / job.piece, run_piece, &job);
     if (job.status != DDPM_OK) return ddpm_fail(job.status, "running the network failed: %s", ddpm_strerror(job.status));
     return DDPM_OK;

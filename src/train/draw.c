@@ -1,10 +1,9 @@
 #include "train/draw.h"
 
-#include "base/rng.h"
 #include "diffusion/guidance.h"
 #include "io/image.h"
 
-#include <math.h>
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,38 +12,30 @@ typedef struct {
     const drawing    *d;
     const draw_batch *b;
     size_t            image;
-    float            *wide;     /* NULL, or the output of a network that says more than the process reads */
+    predictor         net;
     classifier_free   free;
 } draw_context;
-
-static ddpm_status network(void *ctx, int n, const float *t, const int *y, const float *x, float *out)
-{
-    const draw_context *c = ctx;
-    const nn_shape s = denoiser_unet(c->d->net)->out->shape;
-    const int channels = denoiser_unet(c->d->net)->x->shape.c;
-    if (c->b->calls) ++*c->b->calls;
-    DDPM_TRY(denoiser_run(c->d->net, c->d->weights, n, t, y, x, c->wide ? c->wide : out));
-    if (!c->wide) return DDPM_OK;
-    for (size_t i = 0; i < (size_t)n * (size_t)(s.h * s.w); i++)      /* a learned variance that is not asked for */
-        memcpy(out + i * (size_t)channels, c->wide + i * (size_t)s.c, (size_t)channels * sizeof *out);
-    return DDPM_OK;
-}
 
 static ddpm_status denoise(void *ctx, int n, const float *t, const int *y, const float *x, float *out)
 {
     draw_context *c = ctx;
-    return c->d->guidance == 1 ? network(c, n, t, y, x, out) : classifier_free_denoise(&c->free, n, t, y, x, out);
+    return c->d->guidance == 1 ? predictor_denoise(&c->net, n, t, y, x, out) : classifier_free_denoise(&c->free, n, t, y, x, out);
 }
 
-static void normals(const draw_context *c, rng_stream stream, uint64_t step, int n, float *z)
+void draw_normals(const draw_batch *b, rng_stream stream, uint64_t step, size_t len, float *z)
 {
-    for (int i = 0; i < n; i++) {
-        const rng_address a = { c->b->seed[i], stream, step, c->b->index[i] };
-        rng_normals(a, 0, c->image, z + (size_t)i * c->image);
+    for (int i = 0; i < b->n; i++) {
+        const rng_address a = { b->seed[i], stream, step, b->index[i] };
+        rng_normals(a, 0, len, z + (size_t)i * len);
     }
 }
 
-static void noise(void *ctx, int step, int n, float *z) { normals(ctx, RNG_SAMPLE_NOISE, (uint64_t)step, n, z); }
+static void noise(void *ctx, int step, int n, float *z)
+{
+    const draw_context *c = ctx;
+    assert(n == c->b->n);
+    draw_normals(c->b, RNG_SAMPLE_NOISE, (uint64_t)step, c->image, z);
+}
 
 static void observe(void *ctx, int step, int t, const float *x, const float *pred_xstart)
 {
@@ -56,37 +47,46 @@ static void observe(void *ctx, int step, int t, const float *x, const float *pre
 static ddpm_status reserve(draw_context *c, sampler_env *e)
 {
     const drawing *d = c->d;
-    const nn_shape in = denoiser_unet(d->net)->x->shape, out = denoiser_unet(d->net)->out->shape;
-    const bool guided = d->guidance != 1;
-    const size_t calls = guided ? 2 : 1;
+    const nn_shape in = denoiser_unet(d->net)->x->shape;
     *e = (sampler_env){ .denoise = denoise, .noise = noise, .observe = d->observe ? observe : NULL, .ctx = c, .n = c->b->n,
-                        .dims = { in.h * in.w, in.c }, .y = c->b->y, .eta = d->eta, .sigma_hat = d->sigma_hat };
-    c->free = (classifier_free){ .denoise = network, .ctx = c, .p = d->p, .scale = d->guidance, .null_class = d->null_class,
+                        .dims = { in.h * in.w, predictor_channels(&c->net) }, .y = c->b->y, .eta = d->eta, .sigma_hat = d->sigma_hat };
+    c->free = (classifier_free){ .denoise = predictor_denoise, .ctx = &c->net, .p = d->p, .scale = d->guidance, .null_class = d->null_class,
                                  .n = e->n, .dims = e->dims };
-    if (out.c != process_out_channels(d->p, in.c) && !(c->wide = malloc(calls * (size_t)e->n * nn_image_len(out) * sizeof *c->wide)))
-        return ddpm_fail(DDPM_ENOMEM, "no memory to draw %d images at once", e->n);
-    if (guided) DDPM_TRY(classifier_free_reserve(&c->free));
+    if (d->guidance != 1) DDPM_TRY(classifier_free_reserve(&c->free));
     return sampler_reserve(d->p, e);
+}
+
+static ddpm_status walk(const drawing *d, const sampler_env *e, float *x)
+{
+    if (d->encode) return sampler_encode(d->p, e, x);
+    if (d->fill) return sampler_inpaint(d->p, e, d->fill, x);
+    if (!d->skip) return d->method->run(d->p, e, x);
+    if (d->method->run_from) return d->method->run_from(d->p, e, d->p->s->T - 1 - d->skip, x);
+    return ddpm_fail(DDPM_EINVAL, "the sampler %s cannot start in the middle of the chain; use ddpm or ddim", d->method->name);
 }
 
 ddpm_status draw_images(const drawing *d, const draw_batch *b)
 {
-    draw_context c = { .d = d, .b = b, .image = nn_image_len(denoiser_unet(d->net)->x->shape) };
+    const nn_shape in = denoiser_unet(d->net)->x->shape;
+    draw_context c = { .d = d, .b = b, .net = { .net = d->net, .weights = d->weights, .p = d->p, .condition = b->condition, .conditions = b->n } };
     sampler_env e;
-    if (!b->given_xT) normals(&c, RNG_XT, 0, b->n, b->x);
+    c.image = (size_t)(in.h * in.w) * (size_t)predictor_channels(&c.net);
+    if (!b->given_xT && !d->encode && !d->skip) draw_normals(b, RNG_XT, 0, c.image, b->x);
     ddpm_status status = reserve(&c, &e);
-    if (status == DDPM_OK) status = d->method->run(d->p, &e, b->x);
+    if (status == DDPM_OK) status = walk(d, &e, b->x);
+    if (b->calls) *b->calls += c.net.calls;
     sampler_release(&e);
     classifier_free_release(&c.free);
-    free(c.wide);
+    predictor_free(&c.net);
     return status;
 }
 
-void draw_quantize(const float *x, size_t len, bool truncate, uint8_t *out)
+void draw_quantize(const float *x, size_t len, draw_rounding how, uint8_t *out)
 {
     for (size_t i = 0; i < len; i++) {
-        const float v = (x[i] + 1) * 127.5f + (truncate ? 0.0f : 0.5f);
-        out[i] = (uint8_t)(v >= 255 ? 255 : v > 0 ? v : 0);    /* NaN becomes 0 */
+        const float exact = (x[i] + 1) * 127.5f, v = how == ROUND_HALF_UP ? exact + 0.5f : exact;
+        const float cut = v >= 255 ? 255 : v > 0 ? v : 0;    /* NaN becomes 0 */
+        out[i] = (uint8_t)(how == ROUND_HALF_EVEN ? (cut + 0x1p23f) - 0x1p23f : cut);   /* whose last bit is worth 1 */
     }
 }
 

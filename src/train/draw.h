@@ -5,8 +5,11 @@
 #ifndef DDPM_TRAIN_DRAW_H
 #define DDPM_TRAIN_DRAW_H
 
+#include "diffusion/inpaint.h"
 #include "diffusion/sampler.h"
-#include "model/denoiser.h"
+#include "train/predictor.h"
+
+#include "base/rng.h"
 
 #include <stdint.h>
 
@@ -19,17 +22,28 @@ typedef struct {
     double            guidance;   /* classifier-free scale; 1: none, else y and a network with a null class */
     int               null_class; /* its label                                        */
     bool              sigma_hat;
+    bool              encode;     /* walk up instead: images in, latents out; method, eta are not read */
+    int               skip;       /* steps left out at the noisy end: x comes in as x_t of row T-1-skip, not as x_T */
+    const inpainting *fill;       /* or NULL; arrays for the batch's n images. DDPM steps, method is not read */
     observe_fn        observe;    /* or NULL; sees all n images after each step      */
     void             *observe_ctx;
 } drawing;
 
 /* n images. seed, index [n]; y [n] or NULL; x [n,h,w,c] receives the images, in [-1,1] or a little
- * outside. given_xT: x already holds the latents. *calls (may be NULL) is increased by the network calls. */
-typedef struct { int n; const uint64_t *seed, *index; const int *y; bool given_xT; float *x; int64_t *calls; } draw_batch;
+ * outside. given_xT: x already holds the latents. *calls (may be NULL) is increased by the network calls.
+ * condition [n,h,w,c]: the enlarged small images, for an up-sampler and only for one. */
+typedef struct { int n; const uint64_t *seed, *index; const int *y; bool given_xT; float *x; int64_t *calls; const float *condition; } draw_batch;
+
+/* EINVAL: skip with a method that cannot start in the middle (it remembers earlier steps), or beyond the chain. */
 ddpm_status draw_images(const drawing *d, const draw_batch *b);
 
-/* [-1,1] floats to 8-bit: round to nearest, or truncated as OpenAI's scripts do. */
-void draw_quantize(const float *x, size_t len, bool truncate, uint8_t *out);
+/* z [n,h,w,c] standard normals of the images' own addresses: stream RNG_XT is x_T, RNG_START the forward noise
+ * that brings an image to the step it starts from. `len` values each. */
+void draw_normals(const draw_batch *b, rng_stream stream, uint64_t step, size_t len, float *z);
+
+/* How [-1,1] becomes 8-bit: half up (ermongroup), cut off (OpenAI's scripts), half to even (diffusers). */
+typedef enum { ROUND_HALF_UP, ROUND_TRUNCATE, ROUND_HALF_EVEN } draw_rounding;
+void draw_quantize(const float *x, size_t len, draw_rounding how, uint8_t *out);
 
 /* n images [h,w,c] side by side, `columns` in a row, 2 pixels of border between; malloc'ed, *w x *h x c. EINVAL:
  * more pixels than an image file may have (IMAGE_MAX_PIXELS); draw_grid_size says so before anything is drawn. */

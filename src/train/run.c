@@ -26,6 +26,9 @@ static void window_add(window *w, const step_report *r)
     w->sum.vb += r->vb;
     w->sum.grad_norm += r->grad_norm;
     w->sum.lr = r->lr;
+    w->sum.noise.norm_sq += r->noise.norm_sq;
+    w->sum.noise.trace += r->noise.trace;
+    w->sum.noise_count += r->noise_count;
     for (int q = 0; q < TRAIN_QUARTILES; q++) {
         w->sum.quartile_loss[q] += r->quartile_loss[q] * r->quartile_count[q];
         w->sum.quartile_count[q] += r->quartile_count[q];
@@ -40,6 +43,10 @@ static step_report window_mean(const window *w)
     m.mse /= n;
     m.vb /= n;
     m.grad_norm /= n;
+    if (m.noise_count) {
+        m.noise.norm_sq /= m.noise_count;
+        m.noise.trace /= m.noise_count;
+    }
     for (int q = 0; q < TRAIN_QUARTILES; q++) if (m.quartile_count[q]) m.quartile_loss[q] /= m.quartile_count[q];
     return m;
 }
@@ -137,7 +144,8 @@ static ddpm_status one_step(loop *l)
     loader_batch b;
     step_report r;
     DDPM_TRY(loader_next(l->c->data, (uint64_t)l->s->step, &b));
-    const train_batch batch = { .x = b.x, .y = l->c->labelled ? b.label : NULL };
+    const int64_t next = l->s->step + 1;
+    const train_batch batch = { .x = b.x, .y = l->c->labelled ? b.label : NULL, .measure_noise = due(next, l->c->log_every) || next == l->c->steps };
     DDPM_TRY(trainer_step(l->c->tr, &batch, &r));
     if (r.dropped) {
         log_warn("step %lld: the loss or the gradients are not finite; the step is dropped", (long long)l->s->step);

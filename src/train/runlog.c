@@ -12,7 +12,7 @@ enum { PATH_SIZE = 4096, MAX_LOG = 1 << 30 };
 
 struct runlog { char jsonl[PATH_SIZE], csv[PATH_SIZE]; };
 
-static const char CSV_HEADER[] = "step,samples,loss,mse,vb,loss_q0,loss_q1,loss_q2,loss_q3,grad_norm,lr,images_per_s,dropped,val_loss\n";
+static const char CSV_HEADER[] = "step,samples,loss,mse,vb,loss_q0,loss_q1,loss_q2,loss_q3,grad_norm,lr,images_per_s,dropped,val_loss,grad_norm_sq,grad_noise_trace\n";
 
 /* Length of the leading whole lines whose step is at most `step`; `column`: where a line's step starts. */
 static size_t kept(const char *text, size_t len, int64_t step, const char *marker)
@@ -41,6 +41,29 @@ static ddpm_status trim(const char *path, int64_t step, const char *marker)
     return s;
 }
 
+/* A table of an earlier version has fewer columns; its lines stay as they are, shorter than the header. */
+static ddpm_status renew_header(const char *path)
+{
+    uint8_t *text = NULL;
+    size_t len = 0;
+    if (!file_exists(path)) return file_append(path, CSV_HEADER, sizeof CSV_HEADER - 1);
+    DDPM_TRY(file_read_all(path, MAX_LOG, &text, &len));
+    const uint8_t *end = memchr(text, '\n', len);
+    const size_t old = end ? (size_t)(end - text) + 1 : len, header = sizeof CSV_HEADER - 1;
+    ddpm_status s = DDPM_OK;
+    if (old != header || memcmp(text, CSV_HEADER, header) != 0) {
+        char *joined = malloc(header + len - old);
+        if (joined) {
+            memcpy(joined, CSV_HEADER, header);
+            memcpy(joined + header, text + old, len - old);
+        }
+        s = joined ? file_write_atomic(path, joined, header + len - old) : ddpm_fail(DDPM_ENOMEM, "no memory for %s", path);
+        free(joined);
+    }
+    free(text);
+    return s;
+}
+
 ddpm_status runlog_open(const char *dir, int64_t step, runlog **out)
 {
     *out = NULL;
@@ -50,7 +73,7 @@ ddpm_status runlog_open(const char *dir, int64_t step, runlog **out)
     snprintf(l->csv, sizeof l->csv, "%s/progress.csv", dir);
     ddpm_status s = trim(l->jsonl, step, "\"step\":");
     if (s == DDPM_OK) s = trim(l->csv, step, NULL);
-    if (s == DDPM_OK && !file_exists(l->csv)) s = file_append(l->csv, CSV_HEADER, sizeof CSV_HEADER - 1);
+    if (s == DDPM_OK) s = renew_header(l->csv);
     if (s != DDPM_OK) {
         free(l);
         return s;
@@ -78,6 +101,8 @@ static ddpm_status write_csv(const runlog *l, const log_entry *e)
     field(line, sizeof line, e->images_per_s, true);
     field(line, sizeof line, (double)e->dropped, true);
     field(line, sizeof line, e->val, e->val >= 0);
+    field(line, sizeof line, m->noise.norm_sq, m->noise_count > 0);
+    field(line, sizeof line, m->noise.trace, m->noise_count > 0);
     strncat(line, "\n", sizeof line - strlen(line) - 1);
     return file_append(l->csv, line, strlen(line));
 }
@@ -95,6 +120,10 @@ static json *entry_json(const log_entry *e)
         json_append(quartiles, m->quartile_count[q] ? json_new_real(m->quartile_loss[q]) : json_new_null());
     json_put(o, "loss_quartiles", quartiles);
     json_put_real(o, "grad_norm", m->grad_norm);
+    if (m->noise_count) {
+        json_put_real(o, "grad_norm_sq", m->noise.norm_sq);
+        json_put_real(o, "grad_noise_trace", m->noise.trace);
+    }
     json_put_real(o, "lr", m->lr);
     json_put_real(o, "images_per_s", e->images_per_s);
     json_put_real(o, "wait_share", e->wait_share);

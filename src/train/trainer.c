@@ -2,14 +2,16 @@
 
 #include "base/fixmath.h"
 #include "base/rng.h"
+#include "model/upsampler.h"
 
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Work buffers of one worker, `chunk` images each. */
-typedef struct { float *xt, *noise, *out, *dout, *t; int *y, *key; } workspace;
+/* Work buffers of one worker, `chunk` images each. An up-sampler's input is x_t joined with the enlarged small image;
+ * small and enlarged hold one image. */
+typedef struct { float *xt, *noise, *out, *dout, *t, *input, *small, *enlarged; int *y, *key; } workspace;
 
 struct trainer {
     trainer_config c;
@@ -24,6 +26,7 @@ struct trainer {
     float         *losses;           /* [batch] for its history               */
     loss_terms    *terms;            /* [batch]                               */
     int           *rows;             /* [batch]                               */
+    upsampler_dims dims;             /* of an image; small 0: an ordinary network */
     int            pixels, channels, out_channels, null_class;
     size_t         work_bytes;
 };
@@ -42,7 +45,14 @@ static bool alloc_workspace(trainer *tr, workspace *w)
     *w = (workspace){ .xt = slab(n * image), .noise = slab(n * image), .out = slab(n * wide), .dout = slab(n * wide),
                       .t = slab(n), .y = calloc(n, sizeof(int)), .key = calloc(4 * n, sizeof(int)) };
     tr->work_bytes += n * 2 * (image + wide) * sizeof(float);
-    return w->xt && w->noise && w->out && w->dout && w->t && w->y && w->key;
+    const bool ok = w->xt && w->noise && w->out && w->dout && w->t && w->y && w->key;
+    if (!tr->dims.small || !ok) return ok;
+    const size_t small = (size_t)(tr->dims.small * tr->dims.small * tr->channels);
+    w->input = slab(2 * n * image);
+    w->small = slab(small);
+    w->enlarged = slab(image);
+    tr->work_bytes += (2 * n * image + small + image) * sizeof(float);
+    return w->input && w->small && w->enlarged;
 }
 
 static ddpm_status allocate(trainer *tr)
@@ -73,6 +83,7 @@ static ddpm_status check(const trainer_config *c)
     if (c->batch < 1) return ddpm_fail(DDPM_EINVAL, "batch_size is %d; it must be positive", c->batch);
     if (c->leaves < 1 || c->leaves > c->batch) return ddpm_fail(DDPM_EINVAL, "leaves is %d; with batch_size %d it must be 1 to %d", c->leaves, c->batch, c->batch);
     assert(c->chunk >= 1 && c->n_ema <= OPTIM_MAX_EMA);
+    if (c->min_snr_gamma > 0) DDPM_TRY(min_snr_check(c->p, c->min_snr_gamma));
     return loss_check(c->loss, c->p);
 }
 
@@ -97,6 +108,8 @@ ddpm_status trainer_new(const unet_config *net, const trainer_config *c, nn_back
     const bool learned = process_learns_variance(c->p);
     *tr = (trainer){ .c = *c, .p = p, .b = b, .pixels = net->height * net->width, .channels = net->out_channels / (learned ? 2 : 1),
                      .out_channels = net->out_channels, .null_class = net->num_classes };
+    tr->dims = (upsampler_dims){ net->height, net->width, tr->channels, c->small_size };
+    assert(net->in_channels == tr->channels * (c->small_size ? 2 : 1));
     if (tr->c.microbatch <= 0) tr->c.microbatch = c->batch;
     tr->state.n_ema = c->n_ema;
     const ddpm_status s = build(tr, net, b, dtype);
@@ -111,6 +124,7 @@ ddpm_status trainer_new(const unet_config *net, const trainer_config *c, nn_back
 static void free_workspace(workspace *w)
 {
     free(w->xt); free(w->noise); free(w->out); free(w->dout); free(w->t); free(w->y); free(w->key);
+    free(w->input); free(w->small); free(w->enlarged);
 }
 
 void trainer_free(trainer *tr)
@@ -137,12 +151,13 @@ static double importance(const trainer *tr, const train_batch *batch, int i)
     return tr->state.moments ? (double)second_moment_loss_weight(tr->state.moments, tr->rows[i]) : 1.0;
 }
 
-/* Factor of sample i's gradient: its share of the mean, times its importance weight. */
+/* Factor of sample i's gradient: its share of the mean, times its importance weight, times that of its timestep. */
 static double sample_weight(const trainer *tr, const train_batch *batch, int i)
 {
     const int B = tr->c.batch, m = tr->c.microbatch;
     const int first = i / m * m, size = tr->c.microbatch_sum ? (B - first < m ? B - first : m) : B;
-    return importance(tr, batch, i) / size;
+    const double level = tr->c.min_snr_gamma > 0 ? min_snr_weight(tr->c.p, tr->rows[i], tr->c.min_snr_gamma) : 1;
+    return level * importance(tr, batch, i) / size;
 }
 
 static int draw_row(const trainer *tr, uint64_t step, int i)
@@ -152,6 +167,14 @@ static int draw_row(const trainer *tr, uint64_t step, int i)
     if (tr->state.moments) return second_moment_draw(tr->state.moments, tr->c.seed, step, sample);
     return tr->c.timesteps == TIMESTEPS_ANTITHETIC ? timestep_antithetic(tr->c.seed, step, sample, B, T)
                                                    : timestep_uniform(tr->c.seed, step, sample, T);
+}
+
+/* The network's input in place k: x_t beside the small version of the clean image x_0. */
+static void join_condition(const trainer *tr, const float *x0, int k, workspace *w)
+{
+    const size_t len = (size_t)(tr->pixels * tr->channels), at = (size_t)k * len;
+    upsampler_condition(tr->dims, x0, w->small, w->enlarged);
+    upsampler_join((size_t)tr->pixels, tr->channels, w->xt + at, w->enlarged, w->input + 2 * at);
 }
 
 /* Algorithm 1, lines 2 to 4, for sample i in place k of the chunk: t, eps, x_t. */
@@ -168,6 +191,7 @@ static void corrupt(trainer *tr, const train_batch *batch, int i, int k, workspa
     if (batch->y) w->y[k] = rng_uniform(label, 0) < tr->c.label_dropout ? tr->null_class : batch->y[i];
     const int key[4] = { (int)(uint32_t)tr->c.seed, (int)(uint32_t)(tr->c.seed >> 32), (int)(uint32_t)step, i };
     memcpy(w->key + 4 * k, key, sizeof key);
+    if (tr->dims.small) join_condition(tr, batch->x + (size_t)i * len, k, w);
 }
 
 static void measure(trainer *tr, const train_batch *batch, int i, int k, workspace *w)
@@ -185,7 +209,7 @@ static ddpm_status run_chunk(step_job *job, int worker, int first, int n, float 
     trainer *tr = job->tr;
     workspace *w = &tr->work[worker];
     for (int k = 0; k < n; k++) corrupt(tr, job->batch, first + k, k, w);
-    const denoiser_input in = { .n = n, .x = w->xt, .t = w->t, .y = w->y, .key = w->key };
+    const denoiser_input in = { .n = n, .x = tr->dims.small ? w->input : w->xt, .t = w->t, .y = w->y, .key = w->key };
     DDPM_TRY(denoiser_forward(tr->d, worker, tr->w, in, w->out));
     for (int k = 0; k < n; k++) measure(tr, job->batch, first + k, k, w);
     return denoiser_backward(tr->d, worker, tr->w, n, w->dout, grads, accumulate);
@@ -201,6 +225,24 @@ static void run_leaf(void *ctx, int leaf, int worker)
         const int n = end - i < tr->c.chunk ? end - i : tr->c.chunk;
         const ddpm_status s = run_chunk(job, worker, i, n, tr->leaf[leaf], i > begin);
         if (s != DDPM_OK) __atomic_store_n(&job->status, s, __ATOMIC_RELAXED);
+    }
+}
+
+/* What turns a sum of leaves into the mean over its images times their share of the batch; 0: images count unequally. */
+static double mean_factor(const trainer *tr)
+{
+    const int B = tr->c.batch, m = tr->c.microbatch;
+    if (!tr->c.microbatch_sum || m >= B) return 1;
+    return B % m == 0 ? (double)m / B : 0;
+}
+
+static void measure_leaves(const trainer *tr, noise_parts *parts)
+{
+    const int64_t B = tr->c.batch, K = tr->c.leaves;
+    for (int64_t l = 0; l < K; l++) {
+        const int n = (int)((l + 1) * B / K - l * B / K);
+        const double length = optim_norm(tr->leaf[l], tr->state.params->len, tr->p) * mean_factor(tr) * (double)B / n;
+        noise_add(parts, length * length, n);
     }
 }
 
@@ -269,9 +311,13 @@ ddpm_status trainer_step(trainer *tr, const train_batch *batch, step_report *r)
     step_job job = { .tr = tr, .batch = batch };
     pool_run(tr->p, tr->c.leaves, run_leaf, &job);
     if (job.status != DDPM_OK) return ddpm_fail(job.status, "step %lld: the network failed: %s", (long long)tr->state.step, ddpm_strerror(job.status));
+    noise_parts parts = { 0 };
+    if (batch->measure_noise && mean_factor(tr) > 0) measure_leaves(tr, &parts);
     add_leaves(tr);
     report_losses(tr, batch, r);
     r->grad_norm = optim_norm(tr->leaf[0], tr->state.params->len, tr->p);
+    const double length = r->grad_norm * mean_factor(tr);
+    r->noise_count = noise_estimate(&parts, length * length, tr->c.batch, &r->noise);
     r->dropped = !isfinite(r->loss) || !isfinite(r->grad_norm);
     tr->state.step++;
     tr->state.dropped += r->dropped;

@@ -12,6 +12,7 @@
 #include "diffusion/timesteps.h"
 #include "model/denoiser.h"
 #include "nn/optim.h"
+#include "train/noise_scale.h"
 
 #include <stdint.h>
 
@@ -36,6 +37,8 @@ typedef struct {
     int             microbatch;     /* only with microbatch_sum; <= 0: the batch             */
     bool            microbatch_sum; /* add up micro-batch means, as improved-diffusion does  */
     double          label_dropout;  /* probability that a label becomes the null class       */
+    double          min_snr_gamma;  /* > 0: gradients are weighed by min_snr_weight, reported losses are not; 0: equally */
+    int             small_size;     /* > 0: an up-sampler; its condition is made of the clean image by reducing it to this size */
     uint64_t        seed;
 } trainer_config;
 
@@ -43,8 +46,8 @@ typedef struct trainer trainer;
 
 /* Borrowed arrays of one global batch: x [batch,h,w,c] in [-1,1], y [batch] or NULL. The others replace
  * what would be drawn, when not NULL: t [batch] rows of the process, noise like x, weight [batch] (also in place of
- * the weights of the timestep choice). */
-typedef struct { const float *x; const int *y; const int *t; const float *noise; const float *weight; } train_batch;
+ * the weights of the timestep choice). measure_noise: report the gradient's noise too, which reads every leaf once more. */
+typedef struct { const float *x; const int *y; const int *t; const float *noise; const float *weight; bool measure_noise; } train_batch;
 
 enum { TRAIN_QUARTILES = 4 };
 
@@ -53,6 +56,8 @@ typedef struct {
     double quartile_loss[TRAIN_QUARTILES];   /* mean unweighted loss of t in each quarter of T   */
     int    quartile_count[TRAIN_QUARTILES];
     double grad_norm, lr;
+    gradient_noise noise;                    /* of one image's weighted gradient, from the leaves    */
+    int    noise_count;                      /* 1: known. 0: not asked for, one leaf, or micro-batch means of unequal sizes */
     bool   dropped;                          /* loss or gradient not finite: nothing was changed */
 } step_report;
 

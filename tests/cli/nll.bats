@@ -80,6 +80,21 @@ near() { awk -v a="$1" -v b="$2" -v e="$3" 'BEGIN { d = a - b; exit !(d <= e && 
     grep -qa factor.npy z.npz
 }
 
+@test "charts of the terms over t" {
+    nll -n 4 --json -o a.svg >a.json
+    grep -q ">Terms of the variational bound</text>" a.svg
+    grep -q ">Error of the prediction</text>" a.svg
+    [ "$(grep -c "<polyline" a.svg)" -eq 3 ]
+    points=$(grep "<polyline" a.svg | head -1 | sed "s/.*points='//; s/'.*//")
+    [ "$(wc -w <<<"$points")" -eq 60 ]
+    # the largest term is the highest point, and t runs from right to left
+    top=$(json a.json vb | tr -d '[] ' | tr , '\n' | awk '{ if ($1 > m) { m = $1; at = NR } } END { print at }')
+    [ "$(tr ' ' '\n' <<<"$points" | awk -F, 'NR == 1 || $2 < m { m = $2; at = NR } END { print at }')" -eq "$top" ]
+    tr ' ' '\n' <<<"$points" | awk -F, 'NR > 1 && $1 >= x { bad = 1 } { x = $1 } END { exit bad }'
+    fails_with 2 "all 60 terms" "$DDPM" nll "$RUN" "$IMAGES" --steps 30 -o b.svg
+    [ ! -e b.svg ]
+}
+
 @test "classes are found by name" {
     "$DDPM" nll "$CLASSES_RUN" "$CLASSES" -q -n 8 --max_isa generic -o a.csv
     mkdir some

@@ -1,0 +1,230 @@
+#include "api/generator.h"
+
+#include "api/compat.h"
+#include "base/log.h"
+#include "io/file.h"
+#include "io/safetensors.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+enum { PATH_SIZE = 4096 };
+
+static ddpm_status open_model(const char *model, generator *g)
+{
+    DDPM_TRY(model_open_with(model, g->request->v.weights, g->request, &g->file));
+    g->model = model_describe(g->file);
+    const settings_values *m = &g->model->s.v;
+    const bool base = g->request->v.base_samples[0];
+    if (m->small_size && !base)
+        return ddpm_fail(DDPM_EINVAL, "%s is an up-sampler of %dx%d images; `ddpm sample` with --base_samples, an .npz or a folder of such images, enlarges them", model,
+                         m->small_size, m->small_size);
+    if (base && !m->small_size) return ddpm_fail(DDPM_EINVAL, "--base_samples: %s is no up-sampler and starts from noise alone; leave them out", model);
+    g->height = m->image_size.v[0];
+    g->width = m->image_size.v[1];
+    g->dims = (image_dims){ g->height * g->width, m->channels };
+    g->image_len = (size_t)g->dims.pixels * (size_t)g->dims.channels;
+    DDPM_TRY(sampling_new(&g->model->s, g->request, &g->how));
+    return model_fingerprint(g->file, g->fingerprint);
+}
+
+ddpm_status generator_open(const char *model, const settings *request, const tool_events *ev, generator *g)
+{
+    *g = (generator){ .request = request, .ev = ev };
+    const ddpm_status status = open_model(model, g);
+    if (status != DDPM_OK) generator_close(g);
+    return status;
+}
+
+ddpm_status generator_load(generator *g)
+{
+    DDPM_TRY(engine_new(g->request, &g->e));
+    return network_load(g->file, &g->e, &g->n);
+}
+
+void generator_close(generator *g)
+{
+    network_free(&g->n);
+    engine_free(&g->e);
+    sampling_free(&g->how);
+    model_close(g->file);
+    *g = (generator){ 0 };
+}
+
+/* --- words ------------------------------------------------------------------------- */
+
+/* A model is what it is: options that describe another one have no effect, and that is said. */
+static void tell_ignored(const generator *g)
+{
+    settings_values asked = g->request->v;
+    if (asked.image_size.n == 1) asked.image_size = (int_list){ 2, { asked.image_size.v[0], asked.image_size.v[0] } };
+    for (int i = 0; settings_options[i].name; i++) {
+        const option *o = &settings_options[i];
+        char a[OPTION_TEXT_SIZE], b[OPTION_TEXT_SIZE];
+        const bool used = !strcmp(o->name, "variance") || !strcmp(o->name, "sigma_small") || !strcmp(o->name, "compat") || !(o->groups & GROUP_TRAIN);
+        if (!(o->groups & GROUP_MODEL) || used || g->request->origins[i] <= ORIGIN_PRESET) continue;
+        options_print(settings_options, &asked, i, a);
+        options_print(settings_options, &g->model->s.v, i, b);
+        if (strcmp(a, b)) tool_message(g->ev, "--%s %.100s is ignored: this model has %.100s", o->name, a, b[0] ? b : "none");
+    }
+}
+
+void generator_tell(const generator *g)
+{
+    const schedule *steps = &g->how.steps;
+    tell_ignored(g);
+    tool_message(g->ev, "model %s, %s weights, T = %d, on %s with %s kernels, %d threads, %s (%s)", g->model->path, g->model->weights,
+                 g->how.full.T, g->e.backend->name, g->e.backend->isa, pool_threads(g->e.threads), engine_precision(&g->e), g->e.reason);
+    if (g->how.note[0]) tool_message(g->ev, "%s", g->how.note);
+    for (int i = steps->T - 1; i >= 0; i--) log_debug("step %d: timestep %d", steps->T - 1 - i, steps->timestep_map[i]);
+}
+
+void generator_describe(const generator *g, char *text, size_t size)
+{
+    static const char *const rounding[] = { [QUANTIZE_ROUND] = "rounded", [QUANTIZE_TRUNCATE] = "truncated", [QUANTIZE_EVEN] = "rounded half to even" };
+    const sampling *how = &g->how;
+    snprintf(text, size, "%s, %d steps, eta %g, guidance %g, clip %s, variance %s, %s", how->method->name, how->steps.T, how->eta,
+             g->request->v.guidance, clip_mode_name(how->p.clip), var_type_name(how->p.var),
+             rounding[how->quantize]);
+    if (how->compat != COMPAT_NONE) snprintf(text + strlen(text), size - strlen(text), ", profile %s", compat_find(how->compat)->name);
+}
+
+ddpm_status generator_class(const generator *g, const char *word, int64_t *label)
+{
+    const model_description *m = g->model;
+    char *end;
+    if (!m->s.v.class_cond) return ddpm_fail(DDPM_EINVAL, "--class %s: this model is not class-conditional; leave the option out, or use a model trained with --class_cond", word);
+    *label = strtoll(word, &end, 10);
+    const bool number = end != word && !*end;
+    if (number && *label >= 0 && *label < m->s.v.num_classes) return DDPM_OK;
+    for (int i = 0; i < m->n_class_names; i++)
+        if (!strcasecmp(m->class_names[i], word)) {
+            *label = i;
+            return DDPM_OK;
+        }
+    if (number) return ddpm_fail(DDPM_EINVAL, "--class %s: this model has classes 0 to %d", word, m->s.v.num_classes - 1);
+    return ddpm_fail(DDPM_EINVAL, "--class %s: this model has no class of that name; `ddpm info` lists its classes", word);
+}
+
+/* --- drawing -------------------------------------------------------------------------- */
+
+drawing generator_drawing(const generator *g)
+{
+    return (drawing){ .net = g->n.net, .weights = g->n.weights, .p = &g->how.p, .method = g->how.method, .eta = g->how.eta, .sigma_hat = g->how.sigma_hat,
+                      .guidance = g->request->v.guidance, .null_class = g->model->s.v.num_classes };
+}
+
+ddpm_status generator_draw(generator *g, const drawing *d, draw_batch b)
+{
+    b.calls = &g->calls;
+    DDPM_TRY(draw_images(d, &b));
+    for (size_t i = 0; i < (size_t)b.n * g->image_len; i++)
+        if (!isfinite(b.x[i]))
+            return ddpm_fail(DDPM_ENUMERIC, "image %llu of seed %llu is not a number everywhere; the model's weights are not, or the precision is too low",
+                             (unsigned long long)b.index[i / g->image_len], (unsigned long long)b.seed[i / g->image_len]);
+    return DDPM_OK;
+}
+
+void generator_quantize(const generator *g, const float *x, size_t len, uint8_t *pixels)
+{
+    draw_quantize(x, len, (draw_rounding)g->how.quantize, pixels);
+}
+
+ddpm_status generator_interrupted(const generator *g, const char *what)
+{
+    if (!g->ev->request || g->ev->request(g->ev->ctx) != RUN_SAVE_AND_STOP) return DDPM_OK;
+    return ddpm_fail(DDPM_ESTOPPED, "stopped %s", what);
+}
+
+/* --- latents ---------------------------------------------------------------------------- */
+
+static const safetensors_tensor *latents_of(const generator *g, const safetensors *st)
+{
+    const safetensors_tensor *t = safetensors_find(st, "xT");
+    if (!t && safetensors_count(st) == 1) t = safetensors_at(st, 0);
+    return t && t->ndim == 4 && t->shape[1] == g->dims.channels && t->shape[2] == g->height && t->shape[3] == g->width ? t : NULL;
+}
+
+static ddpm_status not_latents(const generator *g, const char *path, int64_t count)
+{
+    return ddpm_fail(DDPM_EFORMAT, "%s: it does not hold a tensor xT [%lld or more,%d,%d,%d]", path, (long long)count, g->dims.channels, g->height, g->width);
+}
+
+static ddpm_status take_latents(const generator *g, const char *path, const safetensors_tensor *t, int64_t first, int n, float *x)
+{
+    const size_t pixels = (size_t)g->dims.pixels, channels = (size_t)g->dims.channels;
+    if (!t || t->shape[0] - n < first) return not_latents(g, path, first + n);
+    float *all = malloc((size_t)safetensors_len(t) * sizeof *all);
+    if (!all) return ddpm_fail(DDPM_ENOMEM, "no memory for the latents of %s", path);
+    ddpm_status status = safetensors_convert_f32(t, all);
+    for (size_t i = 0; i < (size_t)n * g->image_len && status == DDPM_OK; i++) {
+        const size_t one = i / g->image_len, p = i % g->image_len / channels, c = i % channels;
+        x[i] = all[((size_t)first + one) * g->image_len + c * pixels + p];
+        if (!isfinite(x[i])) status = ddpm_fail(DDPM_EFORMAT, "%s: latent %lld is not a number everywhere", path, (long long)first + (long long)one);
+    }
+    free(all);
+    return status;
+}
+
+ddpm_status generator_read_latents(const generator *g, const char *path, int64_t first, int n, float *x)
+{
+    safetensors *st = NULL;
+    DDPM_TRY(safetensors_open(path, &st));
+    const ddpm_status status = take_latents(g, path, latents_of(g, st), first, n, x);
+    safetensors_close(st);
+    return status;
+}
+
+ddpm_status generator_count_latents(const generator *g, const char *path, int64_t *count)
+{
+    safetensors *st = NULL;
+    DDPM_TRY(safetensors_open(path, &st));
+    const safetensors_tensor *t = latents_of(g, st);
+    *count = t ? t->shape[0] : 0;
+    safetensors_close(st);
+    return *count > 0 ? DDPM_OK : not_latents(g, path, 1);
+}
+
+/* --- pictures ------------------------------------------------------------------------------ */
+
+void generator_provenance(const generator *g, const png_pair *own, int own_count, generator_texts *t)
+{
+    const png_pair common[] = { { "Software", "ddpm " DDPM_VERSION }, { "model", g->fingerprint }, { "sampler", t->how }, { "spacing", g->how.spacing },
+                                { "precision", engine_precision(&g->e) }, { "isa", g->e.backend->isa } };
+    t->count = (int)(sizeof common / sizeof *common);
+    assert(t->count + own_count <= GENERATOR_MAX_TEXTS);
+    generator_describe(g, t->how, sizeof t->how);
+    memcpy(t->pair, common, sizeof common);
+    for (int i = 0; i < own_count; i++) t->pair[t->count++] = own[i];
+}
+
+ddpm_status generator_write_png(const generator *g, const char *path, const image *im, const png_pair *own, int own_count)
+{
+    generator_texts t;
+    generator_provenance(g, own, own_count, &t);
+    return png_write(path, im, t.pair, t.count);
+}
+
+ddpm_status generator_write_grid(const generator *g, const char *path, const uint8_t *pixels, int n, int columns, const png_pair *own, int own_count)
+{
+    image im = { .w = g->width, .h = g->height, .c = g->dims.channels, .data = (uint8_t *)pixels };
+    if (n == 1) return generator_write_png(g, path, &im, own, own_count);
+    DDPM_TRY(draw_grid(pixels, n, g->height, g->width, im.c, columns, &im.data, &im.w, &im.h));
+    const ddpm_status status = generator_write_png(g, path, &im, own, own_count);
+    free(im.data);
+    return status;
+}
+
+ddpm_status generator_check_output(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char folder[PATH_SIZE];
+    if (!slash) snprintf(folder, sizeof folder, ".");
+    else snprintf(folder, sizeof folder, "%.*s", slash == path ? 1 : (int)(slash - path), path);
+    return access(folder, W_OK) == 0 ? DDPM_OK : file_fail("cannot write into", folder);
+}

@@ -1,0 +1,95 @@
+#include "api/model_data.h"
+
+#include "data/loader.h"
+
+#include <stdlib.h>
+#include <strings.h>
+
+/* Numbers of an image that was resized are not those of the image, so that is done only when asked for. */
+static ddpm_status check_images(const model_data *d, const char *data)
+{
+    const settings_values *m = &d->model->s.v;
+    const int h = dataset_height(d->data), w = dataset_width(d->data), c = dataset_channels(d->data);
+    if (h == m->image_size.v[0] && w == m->image_size.v[1] && c == m->channels) return DDPM_OK;
+    return ddpm_fail(DDPM_EINVAL, "the images of %s are %dx%dx%d (height, width, channels), this model's are %dx%dx%d; --fit resizes them as training does",
+                     data, h, w, c, m->image_size.v[0], m->image_size.v[1], m->channels);
+}
+
+/* The model's number of the data's class of this name; -1: none. */
+static int class_of_name(const model_description *m, const char *name)
+{
+    for (int i = 0; i < m->n_class_names; i++)
+        if (!strcasecmp(m->class_names[i], name)) return i;
+    return -1;
+}
+
+/* A part of a data set may number its classes differently: names decide when the model knows all of them. */
+ddpm_status model_data_classes(model_data *d, const char *data, const tool_events *ev)
+{
+    const model_description *m = d->model;
+    const int classes = dataset_n_classes(d->data), known = m->s.v.num_classes;
+    if (!m->s.v.class_cond) return DDPM_OK;
+    if (!classes)
+        return ddpm_fail(DDPM_EINVAL, "this model is class-conditional and %s has no labels; --labels says where they come from", data);
+    d->class_of = calloc((size_t)classes, sizeof *d->class_of);
+    if (!d->class_of) return ddpm_fail(DDPM_ENOMEM, "no memory for %d classes", classes);
+    bool by_name = true;
+    for (int i = 0; i < classes; i++) {
+        d->class_of[i] = class_of_name(m, dataset_class_name(d->data, i));
+        by_name = by_name && d->class_of[i] >= 0;
+    }
+    if (by_name) return DDPM_OK;
+    if (classes > known) return ddpm_fail(DDPM_EINVAL, "%s has %d classes, this model %d", data, classes, known);
+    for (int i = 0; i < classes; i++) d->class_of[i] = i;
+    if (m->n_class_names) tool_message(ev, "the classes of %s have other names than the model's; their numbers are used", data);
+    return DDPM_OK;
+}
+
+ddpm_status model_data_open(const model_description *model, const settings *request, const char *data, const tool_events *ev, model_data *d)
+{
+    DDPM_TRY(model_data_open_images(model, request, data, d));
+    return model_data_classes(d, data, ev);
+}
+
+ddpm_status model_data_open_images(const model_description *model, const settings *request, const char *data, model_data *d)
+{
+    const settings_values *v = &request->v, *m = &model->s.v;
+    dataset_options o = { .labels = (dataset_labels)v->labels, .strict = v->strict };
+    *d = (model_data){ .model = model, .request = request };
+    if (v->fit) {
+        o.size_h = m->image_size.v[0];
+        o.size_w = m->image_size.v[1];
+        o.channels = m->channels;
+    }
+    DDPM_TRY(dataset_open(data, &o, &d->data));
+    DDPM_TRY(check_images(d, data));
+    d->image_len = dataset_image_bytes(d->data);
+    if (!(d->bytes = malloc(d->image_len))) return ddpm_fail(DDPM_ENOMEM, "no memory for an image");
+    return dataset_reader_new(d->data, &d->reader);
+}
+
+void model_data_close(model_data *d)
+{
+    dataset_reader_free(d->reader);
+    dataset_close(d->data);
+    free(d->class_of);
+    free(d->bytes);
+    *d = (model_data){ 0 };
+}
+
+ddpm_status model_data_read(model_data *d, int64_t index, float *x, int *y, int *label)
+{
+    int own;
+    DDPM_TRY(dataset_read(d->data, d->reader, index, d->bytes, &own));
+    for (size_t i = 0; i < d->image_len; i++) x[i] = (float)d->bytes[i] / 127.5f - 1;
+    *y = d->class_of ? d->class_of[own] : 0;
+    if (label) *label = own;
+    return DDPM_OK;
+}
+
+void model_data_choose(const model_data *d, int count, uint64_t *index)
+{
+    const int64_t all = dataset_count(d->data);
+    for (int k = 0; k < count; k++)
+        index[k] = (uint64_t)(count == all ? k : loader_order((uint64_t)d->request->v.seed, 0, k, all));
+}

@@ -1,0 +1,129 @@
+#include "api/sample_session.h"
+
+#include "io/gif.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    GIF_FRAMES = 60, STRIP_COLUMNS = 12,
+    MOVING = 250, RESTING = 150,          /* hundredths of a second: all frames but the last, the last */
+    SLOWEST = 50
+};
+
+int sample_film_frames(const settings *request, int steps)
+{
+    const sample_out kind = sample_output_kind(request);
+    const int most = kind == SAMPLE_GIF ? GIF_FRAMES : kind == SAMPLE_STRIP ? STRIP_COLUMNS : 0;
+    return steps < most ? steps : most;
+}
+
+ddpm_status sample_film_plan(sample_session *s, int steps)
+{
+    sample_film *f = &s->film;
+    int w, h;
+    f->steps = steps;
+    f->frames = sample_film_frames(s->request, steps);
+    if (!f->frames) return DDPM_OK;
+    if (s->kind == SAMPLE_STRIP && (int64_t)s->count * f->frames > INT32_MAX)
+        return ddpm_fail(DDPM_EINVAL, "a film strip of %d images is more than one picture can hold; draw fewer", s->count);
+    if (s->kind == SAMPLE_STRIP) DDPM_TRY(draw_grid_size(s->count * f->frames, s->g.height, s->g.width, f->frames, &w, &h));
+    else DDPM_TRY(draw_grid_size(s->count, s->g.height, s->g.width, s->columns, &w, &h));
+    if (s->kind == SAMPLE_GIF && (w > GIF_MAX_SIDE || h > GIF_MAX_SIDE || (int64_t)w * h * f->frames > IMAGE_MAX_PIXELS))
+        return ddpm_fail(DDPM_EINVAL, "a film of %d frames of %dx%d pixels is more than one picture can hold (%d pixels); draw fewer images",
+                         f->frames, w, h, IMAGE_MAX_PIXELS);
+    f->pixels = malloc((size_t)s->count * (size_t)f->frames * s->g.image_len);
+    return f->pixels ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for a film of %d frames of %d images", f->frames, s->count);
+}
+
+/* The step that frame f shows: evenly from the first to the last. */
+static int step_of(const sample_film *f, int frame)
+{
+    return f->frames == 1 ? f->steps - 1 : (int)((int64_t)frame * (f->steps - 1) / (f->frames - 1));
+}
+
+static uint8_t *place(const sample_session *s, int k, int frame)
+{
+    return s->film.pixels + ((size_t)(s->b.first + k) * (size_t)s->film.frames + (size_t)frame) * s->g.image_len;
+}
+
+void sample_film_observe(void *ctx, int step, int t, const float *x, const float *pred_xstart)
+{
+    sample_session *s = ctx;
+    sample_film *f = &s->film;
+    const float *shown = f->xt ? x : pred_xstart;
+    (void)step;                          /* a chain's number, which a late start does not begin at 0 */
+    (void)t;
+    if (f->seen++ != step_of(f, f->filled)) return;
+    for (int k = 0; k < s->b.n; k++) generator_quantize(&s->g, shown + (size_t)k * s->g.image_len, s->g.image_len, place(s, k, f->filled));
+    f->filled++;
+}
+
+void sample_film_end(sample_session *s, const uint8_t *pixels)
+{
+    assert(s->film.seen == s->film.steps && s->film.filled == s->film.frames);
+    for (int k = 0; k < s->b.n; k++) memcpy(place(s, k, s->film.frames - 1), pixels + (size_t)k * s->g.image_len, s->g.image_len);
+}
+
+/* --- a moving grid ----------------------------------------------------------------------- */
+
+static int delay_of(const sample_film *f, int frame)
+{
+    if (frame == f->frames - 1) return RESTING;
+    const int even = MOVING / (f->frames - 1);
+    return even < SLOWEST ? even : SLOWEST;
+}
+
+static ddpm_status add_frames(const sample_session *s, gif_writer *w, uint8_t *images)
+{
+    const sample_film *f = &s->film;
+    const size_t len = s->g.image_len;
+    for (int frame = 0; frame < f->frames; frame++) {
+        image im = { .c = s->g.dims.channels };
+        for (int k = 0; k < s->count; k++) memcpy(images + (size_t)k * len, f->pixels + ((size_t)k * (size_t)f->frames + (size_t)frame) * len, len);
+        if (s->count == 1) im = (image){ s->g.width, s->g.height, im.c, images };
+        else DDPM_TRY(draw_grid(images, s->count, s->g.height, s->g.width, im.c, s->columns, &im.data, &im.w, &im.h));
+        const ddpm_status status = gif_writer_add(w, &im, delay_of(f, frame));
+        if (im.data != images) free(im.data);
+        DDPM_TRY(status);
+    }
+    return DDPM_OK;
+}
+
+/* "key: value" lines, malloc'ed; NULL: no memory. */
+static char *comment_of(const sample_session *s, const png_pair *own, int own_count)
+{
+    generator_texts t;
+    char *text = NULL;
+    size_t len;
+    generator_provenance(&s->g, own, own_count, &t);
+    FILE *out = open_memstream(&text, &len);
+    if (!out) return NULL;
+    for (int i = 0; i < t.count; i++) fprintf(out, "%s: %s\n", t.pair[i].key, t.pair[i].value);
+    if (fclose(out) == 0) return text;
+    free(text);
+    return NULL;
+}
+
+static ddpm_status write_gif(const sample_session *s, const png_pair *own, int own_count)
+{
+    gif_writer *w = NULL;
+    char *comment = comment_of(s, own, own_count);
+    uint8_t *images = malloc((size_t)s->count * s->g.image_len);
+    ddpm_status status = comment && images ? gif_writer_open(s->request->v.output, comment, &w) : ddpm_fail(DDPM_ENOMEM, "no memory for the frames of a film");
+    if (status == DDPM_OK) status = add_frames(s, w, images);
+    free(comment);
+    free(images);
+    if (status == DDPM_OK) return gif_writer_finish(w);
+    gif_writer_abort(w);
+    return status;
+}
+
+ddpm_status sample_film_write(const sample_session *s, const png_pair *own, int own_count)
+{
+    const sample_film *f = &s->film;
+    if (s->kind == SAMPLE_GIF) return write_gif(s, own, own_count);
+    return generator_write_grid(&s->g, s->request->v.output, f->pixels, s->count * f->frames, f->frames, own, own_count);
+}

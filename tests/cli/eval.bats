@@ -1,0 +1,117 @@
+setup_file() {
+    load common
+    "$TOOL" "$BATS_FILE_TMPDIR/a" 60 8 8 3
+    "$TOOL" "$BATS_FILE_TMPDIR/b" 40 8 8 3
+    "$DDPM" train "$BATS_FILE_TMPDIR/a" $NET -q -o "$BATS_FILE_TMPDIR/run" --steps 1 --diffusion_steps 40
+    "$DDPM" sample "$BATS_FILE_TMPDIR/run" -n 30 --steps 2 -q --max_isa generic -o "$BATS_FILE_TMPDIR/s.npz"
+}
+
+setup() {
+    load common
+    cd "$BATS_TEST_TMPDIR"
+    A=$BATS_FILE_TMPDIR/a B=$BATS_FILE_TMPDIR/b S=$BATS_FILE_TMPDIR/s.npz
+}
+
+eval_() { "$DDPM" eval -q --features pca4 "$@"; }
+
+real() { json a.json "$1"; }
+
+holds() { awk "BEGIN { exit !($1) }"; }
+
+@test "the distance of a set to itself is 0, to others it is not" {
+    eval_ "$A" "$A" --json >a.json
+    [ "$(real schema)" = '"ddpm-eval-1"' ]
+    holds "$(real frechet_pca4) < 1e-3"
+    [ "$(real n_samples)" -eq 60 ]
+    [ "$(real n_reference)" -eq 60 ]
+    [ "$(real n_fit)" -eq 60 ]
+    [ "$(real warnings)" = "[]" ]
+    eval_ "$S" "$A" --json >a.json
+    [ "$(real n_samples)" -eq 30 ]
+    holds "$(real interval.0) <= $(real frechet_pca4) && $(real frechet_pca4) <= $(real interval.1)"
+    holds "$(real frechet_pca4) > 1"
+    eval_ "$S" "$A" | grep -q "not an FID"
+}
+
+@test "threads and the order of options do not show, the seed does" {
+    eval_ "$B" "$A" --threads 1 --json >a.json
+    eval_ "$B" "$A" --threads 3 --json >b.json
+    differ a.json b.json                             # the seconds
+    cmp <(grep -v seconds a.json) <(grep -v seconds b.json)
+    first=$(real frechet_pca4) interval=$(real interval)
+    eval_ "$B" "$A" --seed 1 --json >a.json
+    [ "$(real frechet_pca4)" = "$first" ]            # all images, the same axes
+    [ "$(real interval)" != "$interval" ]
+    eval_ "$B" "$A" -n 20 --json >a.json
+    second=$(real frechet_pca4)
+    [ "$(real n_samples)" -eq 20 ]
+    eval_ "$B" "$A" -n 20 --seed 1 --json >a.json
+    [ "$(real frechet_pca4)" != "$second" ]
+}
+
+@test "the axes come from where they are asked from" {
+    eval_ "$B" "$A" --json >a.json
+    [ "$(real fit_data)" = "\"$A\"" ]
+    first=$(real frechet_pca4)
+    eval_ "$B" "$A" --fit_data "$B" --fit_count 30 --bootstrap 0 --json >a.json
+    [ "$(real n_fit)" -eq 30 ]
+    [ "$(real interval)" = null ]
+    [ "$(real frechet_pca4)" != "$first" ]
+}
+
+@test "few images are warned about" {
+    "$DDPM" eval "$B" "$A" -n 4 --features pca4 --json >a.json 2>messages
+    grep -q "4 images of $B span fewer than 4 dimensions" messages
+    [[ $(real warnings.0) == *"fewer than 4"* ]]
+}
+
+@test "what is wrong with a call" {
+    "$TOOL" other 3 6 8 3
+    fails_with 2 "pcaK" "$DDPM" eval "$A" "$B" --features inception
+    fails_with 2 "pcaK" "$DDPM" eval "$A" "$B" --features pca0
+    fails_with 2 "pcaK" "$DDPM" eval "$A" "$B" --features pca4x
+    fails_with 2 "192 values" "$DDPM" eval "$A" "$B" --features pca193
+    fails_with 2 "there are 40" "$DDPM" eval "$A" "$B" --features pca60
+    fails_with 2 "8x6x3" "$DDPM" eval "$A" other
+    fails_with 2 "at least 40" "$DDPM" eval "$A" "$B" --bootstrap 10
+    fails_with 2 "at least two" "$DDPM" eval "$A" "$B" --features pca2 -n 1
+    fails_with 2 "REFERENCE" "$DDPM" eval "$A"
+    fails_with 2 "SAMPLES" "$DDPM" eval
+    fails_with 74 "nowhere" "$DDPM" eval "$A" nowhere
+    head -c 300 "$S" >cut.npz
+    fails_with 65 "cut.npz" "$DDPM" eval cut.npz "$A"
+    "$DDPM" nll "$BATS_FILE_TMPDIR/run" "$A" -n 2 -q -o bits.npz
+    fails_with 65 "arr_0" "$DDPM" eval bits.npz "$A"
+}
+
+@test "a damaged image is left out" {
+    cp -r "$B" damaged
+    head -c 100 "$B/00003.png" >damaged/00003.png
+    "$DDPM" eval damaged "$A" --features pca4 --json >a.json 2>messages
+    grep -q 00003 messages
+    [ "$(real n_samples)" -eq 39 ]
+    [ "$(real bad_images)" -eq 1 ]
+    fails_with 65 00003 "$DDPM" eval damaged "$A" --features pca4 --strict
+}
+
+@test "neighbours: a picture, a histogram, and copies are found" {
+    mkdir some
+    for i in 00007 00021; do cp "$A/$i.png" some/; done
+    "$DDPM" neighbours some "$A" -q -o out.png --nearest 3 --control "$B" --json >a.json
+    [ "$(real schema)" = '"ddpm-neighbours-1"' ]
+    [ "$(real samples.copies)" -eq 2 ]
+    [ "$(real rows.0.nearest.0.index)" -eq 7 ]
+    [ "$(real rows.1.nearest.0.index)" -eq 5 ]       # equal to image 21, and before it
+    holds "$(real rows.0.nearest.0.distance) == 0 && $(real rows.0.nearest.1.distance) <= $(real rows.0.nearest.2.distance)"
+    [ "$(real control.images)" -eq 2 ]
+    [ "$(od -An -tx1 -N 4 out.png | tr -d ' ')" = 89504e47 ]
+    grep -q "</svg>" out.svg
+    "$DDPM" neighbours "$S" "$A" -q -o second.png --rows 2 | grep -q "30 samples of .*: median"
+    "$DDPM" neighbours "$S" "$A" -q -o third.png --rows 2 --threads 1
+    cmp second.png third.png
+    cmp second.svg third.svg
+    fails_with 2 ".png" "$DDPM" neighbours "$S" "$A" -o out.jpg
+    fails_with 2 "no output" "$DDPM" neighbours "$S" "$A"
+    fails_with 74 "nowhere" "$DDPM" neighbours "$S" "$A" -o nowhere/out.png
+    fails_with 2 "DATA" "$DDPM" neighbours "$S" -o out.png
+}
