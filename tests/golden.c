@@ -8,6 +8,7 @@
 
 #include "backend/cpu/cpu.h"
 #include "backend/ref/ref.h"
+#include "io/file.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -21,7 +22,7 @@ static const struct { const char *key; void (*run)(gold_run *run, const json *se
     { "06_unet",       golden_unet,      NULL },
     { "07_samplers",   golden_samplers,  NULL },
     { "08_training",   golden_training,  NULL },
-    { "09_metrics",    NULL,             "this program has no metrics of image sets" },
+    { "09_metrics",    golden_metrics,   NULL },
 };
 enum { N_SECTIONS = sizeof SECTIONS / sizeof SECTIONS[0] };
 
@@ -54,7 +55,13 @@ static void end_section(gold_run *run, const char *key)
     fflush(stdout);
 }
 
-/* Keys that this runner does not know must not pass unseen. */
+static ddpm_status undescribed(gold_case *c, const void *key)
+{
+    (void)c;
+    return ddpm_fail(DDPM_EFORMAT, "cases.json says nothing about the folder %s", (const char *)key);
+}
+
+/* Keys that this runner does not know must not pass unseen, nor folders without a key. */
 static void skip_unknown(gold_run *run)
 {
     for (const char *key = json_first(run->cases); key; key = json_next(run->cases, key)) {
@@ -62,7 +69,14 @@ static void skip_unknown(gold_run *run)
         for (int i = 0; i < N_SECTIONS; i++) known = known || !strcmp(key, SECTIONS[i].key);
         if (!known) gold_skip(run, key, "unknown section");
     }
+    for (int i = 0; i < N_SECTIONS; i++) {
+        char path[4096];
+        if (json_get(run->cases, SECTIONS[i].key) || snprintf(path, sizeof path, "%s/%s", run->dir, SECTIONS[i].key) >= (int)sizeof path) continue;
+        if (file_exists(path)) gold_case_run(run, SECTIONS[i].key, undescribed, SECTIONS[i].key);
+    }
     run->total.skipped += run->section.skipped;
+    run->total.compared += run->section.compared;
+    run->total.wrong += run->section.wrong;
 }
 
 static int run_sections(gold_run *run, const arguments *a)

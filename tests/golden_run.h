@@ -161,7 +161,10 @@ void golden_losses(gold_run *run, const json *section);
 void golden_bits(gold_run *run, const json *list);
 void golden_resampler(gold_run *run, const json *section);
 void golden_unet(gold_run *run, const json *section);
+/* The PyTorch files of section 06. */
+void golden_torch(gold_run *run);
 void golden_samplers(gold_run *run, const json *section);
 void golden_training(gold_run *run, const json *section);
+void golden_metrics(gold_run *run, const json *section);
 
 #endif

@@ -336,7 +336,7 @@ void golden_unet(gold_run *run, const json *section)
         for (size_t i = 0; i < sizeof nets / sizeof nets[0]; i++) group = group || !strcmp(key, nets[i]);
         if (group) run_group(run, json_get(section, key));
         else if (!strcmp(key, "timestep_embedding")) gold_case_run(run, label, embeddings, NULL);
-        else if (!strcmp(key, "pt")) gold_skip(run, label, "this program reads no PyTorch pickles");
+        else if (!strcmp(key, "pt")) golden_torch(run);
         else if (strcmp(key, "hash_seed")) gold_skip(run, label, "unknown part");
     }
 }

@@ -1,0 +1,101 @@
+/* Section 09: Frechet distances, and the moments of features. */
+#include "golden_run.h"
+
+#include "metrics/frechet.h"
+#include "metrics/moments.h"
+
+#include <math.h>
+
+static void undo_target(void *t)  { frechet_target_free(t); }
+static void undo_moments(void *m) { moments_free(m); }
+
+static ddpm_status distance(gold_case *c, const gold_tensor *m1, const gold_tensor *s1, const gold_tensor *m2, const gold_tensor *s2, double *d)
+{
+    frechet_target *t = NULL;
+    frechet_result r;
+    const size_t n = m1->len;
+    DDPM_TRY(gold_expect(m2, 1, n));
+    DDPM_TRY(gold_expect(s1, 2, n * n));
+    DDPM_TRY(gold_expect(s2, 2, n * n));
+    DDPM_TRY(frechet_target_new(n, m1->v, s1->v, &t));
+    gold_defer(c, undo_target, t);
+    DDPM_TRY(frechet_distance(t, m2->v, s2->v, &r));
+    *d = r.distance;
+    return DDPM_OK;
+}
+
+typedef struct { gold_file *f; size_t number; } fid_job;
+
+/* pytorch-fid's square root is inexact where covariances are singular: by as much as it differs from the exact value. */
+static ddpm_status fid(gold_case *c, const void *ctx)
+{
+    const fid_job *job = ctx;
+    gold_tensor m1, s1, m2, s2, want, theirs;
+    double got, trace = 0;
+    DDPM_TRY(gold_need(c, job->f, &m1, "fid/%zu/mu1", job->number));
+    DDPM_TRY(gold_need(c, job->f, &s1, "fid/%zu/sigma1", job->number));
+    DDPM_TRY(gold_need(c, job->f, &m2, "fid/%zu/mu2", job->number));
+    DDPM_TRY(gold_need(c, job->f, &s2, "fid/%zu/sigma2", job->number));
+    DDPM_TRY(gold_need(c, job->f, &want, "fid/%zu/fid_exact", job->number));
+    DDPM_TRY(gold_need(c, job->f, &theirs, "fid/%zu/fid", job->number));
+    DDPM_TRY(gold_expect(&want, 0, 1));
+    DDPM_TRY(gold_expect(&theirs, 0, 1));
+    DDPM_TRY(distance(c, &m1, &s1, &m2, &s2, &got));
+    for (size_t i = 0; i < m1.len; i++) trace += s1.v[i * (m1.len + 1)] + s2.v[i * (m1.len + 1)];
+    gold_compare_near(c, &want, &got, 1e-6 * trace, 0);
+    gold_compare_near(c, &theirs, &got, 1e-6 * trace + fabs(want.v[0] - theirs.v[0]), 0);
+    return DDPM_OK;
+}
+
+static ddpm_status moments_of(gold_case *c, gold_file *f, int side, gold_tensor *mean, gold_tensor *covariance)
+{
+    gold_tensor rows;
+    moments *m = NULL;
+    DDPM_TRY(gold_need(c, f, &rows, "feat/act%d", side));
+    DDPM_TRY(gold_need(c, f, mean, "feat/mu%d", side));
+    DDPM_TRY(gold_need(c, f, covariance, "feat/sigma%d", side));
+    DDPM_TRY(gold_expect(&rows, 2, rows.len));
+    const size_t n = rows.shape[1];
+    DDPM_TRY(gold_expect(mean, 1, n));
+    DDPM_TRY(gold_expect(covariance, 2, n * n));
+    double *got = gold_alloc(c, n, sizeof *got), *got_covariance = gold_alloc(c, n * n, sizeof *got);
+    DDPM_TRY(moments_new(n, NULL, &m));
+    gold_defer(c, undo_moments, m);
+    moments_add(m, rows.v, rows.shape[0]);
+    DDPM_TRY(moments_read(m, got, got_covariance));
+    gold_compare_near(c, mean, got, 1e-10 * gold_peak(mean), 0);
+    gold_compare_near(c, covariance, got_covariance, 1e-10 * gold_peak(covariance), 0);
+    return DDPM_OK;
+}
+
+static ddpm_status features(gold_case *c, const void *ctx)
+{
+    gold_file *f = *(gold_file *const *)ctx;
+    gold_tensor mean[2], covariance[2], want;
+    double got;
+    for (int side = 0; side < 2; side++) DDPM_TRY(moments_of(c, f, side + 1, &mean[side], &covariance[side]));
+    DDPM_TRY(gold_need(c, f, &want, "feat/fid"));
+    DDPM_TRY(gold_expect(&want, 0, 1));
+    DDPM_TRY(distance(c, &mean[0], &covariance[0], &mean[1], &covariance[1], &got));
+    gold_compare_near(c, &want, &got, 0, 1e-8);
+    return DDPM_OK;
+}
+
+static ddpm_status metrics(gold_case *c, const void *ctx)
+{
+    const json *section = ctx;
+    gold_file *f;
+    DDPM_TRY(gold_open(c, "09_metrics/metrics", &f));
+    for (size_t i = 0; i < json_array_len(json_get(section, "fid")); i++) {
+        const fid_job job = { f, i };
+        gold_case_run(c->run, gold_printf(c, "%s/fid/%zu", f->label, i), fid, &job);
+    }
+    if (json_get(section, "feat")) gold_case_run(c->run, gold_printf(c, "%s/feat", f->label), features, &f);
+    return DDPM_OK;
+}
+
+void golden_metrics(gold_run *run, const json *section)
+{
+    gold_case_run(run, "09_metrics/metrics", metrics, section);
+    if (json_get(section, "inception")) gold_skip(run, "09_metrics/inception", "this program has no Inception network");
+}
