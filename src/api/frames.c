@@ -30,7 +30,7 @@ static ddpm_status add_frame(const generator *g, gif_writer *w, const frames_fil
         memcpy(images + (size_t)k * len, film->pixels + at * len, len);
     }
     if (film->images > 1) DDPM_TRY(draw_grid(images, film->images, g->height, g->width, im.c, film->columns, &im.data, &im.w, &im.h));
-    const ddpm_status status = gif_writer_add(w, &im, frame == 0 || frame == film->frames - 1 ? film->rest : film->delay);
+    const ddpm_status status = gif_writer_add(w, &im, frame == film->frames - 1 || (frame == 0 && film->swing) ? film->rest : film->delay);
     if (im.data != images) free(im.data);
     return status;
 }

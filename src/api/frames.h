@@ -8,7 +8,7 @@
 typedef struct {
     int            images, frames, columns;
     bool           by_frame, swing;  /* swing: there and back                                   */
-    int            delay, rest;      /* hundredths of a second: a frame, and the first and last */
+    int            delay, rest;      /* hundredths of a second: a frame, and the last; with swing the first too */
     const uint8_t *pixels;
 } frames_film;
 

@@ -1,5 +1,7 @@
 #include "api/generator.h"
 
+#include "api/measure.h"
+
 #include "api/compat.h"
 #include "base/log.h"
 #include "io/file.h"
@@ -113,10 +115,26 @@ ddpm_status generator_class(const generator *g, const char *word, int64_t *label
 
 /* --- drawing -------------------------------------------------------------------------- */
 
+static ddpm_status before_call(void *ctx, int64_t call)
+{
+    const generator *g = ctx;
+    const int64_t done = g->calls + call;
+    char extra[64];
+    if (g->work.images && g->ev->progress && done > 0) {
+        const double speed = (double)done / (measure_now() - g->work.begin), left = (double)(g->work.calls - done) / speed;
+        snprintf(extra, sizeof extra, "network call %lld of %lld", (long long)done + 1, (long long)g->work.calls);
+        const tool_progress p = { .what = "sampling", .unit = "images", .done = g->work.done, .total = g->work.images, .eta_seconds = left,
+                                  .per_second = speed * g->work.images / (double)g->work.calls, .extra = extra };
+        g->ev->progress(g->ev->ctx, &p);
+    }
+    snprintf(extra, sizeof extra, "after %d of %d images", g->work.done, g->work.images);
+    return generator_interrupted(g, g->work.images ? extra : "while drawing");
+}
+
 drawing generator_drawing(const generator *g)
 {
     return (drawing){ .net = g->n.net, .weights = g->n.weights, .p = &g->how.p, .method = g->how.method, .eta = g->how.eta, .sigma_hat = g->how.sigma_hat,
-                      .guidance = g->request->v.guidance, .null_class = g->model->s.v.num_classes };
+                      .guidance = g->request->v.guidance, .null_class = g->model->s.v.num_classes, .before = before_call, .before_ctx = (void *)g };
 }
 
 ddpm_status generator_draw(generator *g, const drawing *d, draw_batch b)

@@ -25,6 +25,9 @@ typedef struct {
     image_dims dims;                       /* of one image              */
     size_t     image_len;                  /* values of one image       */
     int64_t    calls;                      /* network calls so far      */
+
+    /* What is reported while it draws; nothing when images is 0. The command fills it in. */
+    struct { int done, images; int64_t calls; double begin; } work;
 } generator;
 
 /* Opens the file and chooses the chain: what can be wrong with the options is found here. After an error *g is
@@ -38,7 +41,7 @@ void        generator_close(generator *g);
 /* Says which model is used and how, and which options it does not listen to. */
 void        generator_tell(const generator *g);
 
-/* The request's way of drawing, from x_T to x_0. */
+/* The request's way of drawing, from x_T to x_0. Reports g->work and stops when the user asks for it. */
 drawing     generator_drawing(const generator *g);
 
 /* draw_images; counts the calls. ENUMERIC: an image that is not a number everywhere. */

@@ -146,7 +146,10 @@ static ddpm_status draw_batch_of(sample_session *s, uint8_t *pixels)
 
 static ddpm_status draw_all(sample_session *s)
 {
-    const double begin = measure_now();
+    const int batches = (s->count + s->batch - 1) / s->batch;
+    s->g.work.images = s->count;
+    s->g.work.calls = (int64_t)batches * s->calls;
+    s->g.work.begin = measure_now();
     for (int first = 0; first < s->count; first += s->batch) {
         const int n = s->count - first < s->batch ? s->count - first : s->batch;
         uint8_t *at = s->pixels + (s->kind == SAMPLE_FOLDER ? 0 : (size_t)first * s->g.image_len);
@@ -154,19 +157,18 @@ static ddpm_status draw_all(sample_session *s)
         s->b.n = n;
         DDPM_TRY(draw_batch_of(s, at));
         if (s->kind == SAMPLE_FOLDER) DDPM_TRY(sample_output_folder(s, first, n, at));
-        const double speed = (first + n) / (measure_now() - begin);
+        s->g.work.done = first + n;
+        const double speed = (first + n) / (measure_now() - s->g.work.begin);
         const tool_progress p = { .what = "sampling", .unit = "images", .done = first + n, .total = s->count, .per_second = speed,
                                   .eta_seconds = (s->count - first - n) / speed, .extra = "", .line = true };
         if (s->ev->progress) s->ev->progress(s->ev->ctx, &p);
-        if (first + n < s->count && s->ev->request && s->ev->request(s->ev->ctx) == RUN_SAVE_AND_STOP)
-            return ddpm_fail(DDPM_ESTOPPED, "stopped after %d of %d images", first + n, s->count);
     }
     return sample_output_write(s);
 }
 
 static ddpm_status prepare(sample_session *s, const char *model)
 {
-    int steps, calls;
+    int steps;
     DDPM_TRY(sample_output_choose(s));
     DDPM_TRY(choose_images(s));
     DDPM_TRY(sample_start_check(s->request));
@@ -178,7 +180,7 @@ static ddpm_status prepare(sample_session *s, const char *model)
     if (!s->labels || !s->pixels) return ddpm_fail(DDPM_ENOMEM, "no memory for %d images", s->count);
     DDPM_TRY(choose_classes(s));
     DDPM_TRY(sample_output_check(s));
-    DDPM_TRY(sample_start_count(s->request, &s->g.how, &steps, &calls));
+    DDPM_TRY(sample_start_count(s->request, &s->g.how, &steps, &s->calls));
     DDPM_TRY(sample_film_plan(s, steps));
     DDPM_TRY(batch_new(s));
     return generator_load(&s->g);

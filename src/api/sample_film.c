@@ -1,3 +1,4 @@
+#include "api/frames.h"
 #include "api/sample_session.h"
 
 #include "io/gif.h"
@@ -9,7 +10,7 @@
 
 enum {
     GIF_FRAMES = 60, STRIP_COLUMNS = 12,
-    MOVING = 250, RESTING = 150,          /* hundredths of a second: all frames but the last, the last */
+    MOVING = 250, RESTING = 150,          /* hundredths of a second: all frames but the last; the last */
     SLOWEST = 50
 };
 
@@ -67,58 +68,15 @@ void sample_film_end(sample_session *s, const uint8_t *pixels)
     for (int k = 0; k < s->b.n; k++) memcpy(place(s, k, s->film.frames - 1), pixels + (size_t)k * s->g.image_len, s->g.image_len);
 }
 
-/* --- a moving grid ----------------------------------------------------------------------- */
-
-static int delay_of(const sample_film *f, int frame)
-{
-    if (frame == f->frames - 1) return RESTING;
-    const int even = MOVING / (f->frames - 1);
-    return even < SLOWEST ? even : SLOWEST;
-}
-
-static ddpm_status add_frames(const sample_session *s, gif_writer *w, uint8_t *images)
-{
-    const sample_film *f = &s->film;
-    const size_t len = s->g.image_len;
-    for (int frame = 0; frame < f->frames; frame++) {
-        image im = { .c = s->g.dims.channels };
-        for (int k = 0; k < s->count; k++) memcpy(images + (size_t)k * len, f->pixels + ((size_t)k * (size_t)f->frames + (size_t)frame) * len, len);
-        if (s->count == 1) im = (image){ s->g.width, s->g.height, im.c, images };
-        else DDPM_TRY(draw_grid(images, s->count, s->g.height, s->g.width, im.c, s->columns, &im.data, &im.w, &im.h));
-        const ddpm_status status = gif_writer_add(w, &im, delay_of(f, frame));
-        if (im.data != images) free(im.data);
-        DDPM_TRY(status);
-    }
-    return DDPM_OK;
-}
-
-/* "key: value" lines, malloc'ed; NULL: no memory. */
-static char *comment_of(const sample_session *s, const png_pair *own, int own_count)
-{
-    generator_texts t;
-    char *text = NULL;
-    size_t len;
-    generator_provenance(&s->g, own, own_count, &t);
-    FILE *out = open_memstream(&text, &len);
-    if (!out) return NULL;
-    for (int i = 0; i < t.count; i++) fprintf(out, "%s: %s\n", t.pair[i].key, t.pair[i].value);
-    if (fclose(out) == 0) return text;
-    free(text);
-    return NULL;
-}
+/* --- the file ---------------------------------------------------------------------------- */
 
 static ddpm_status write_gif(const sample_session *s, const png_pair *own, int own_count)
 {
-    gif_writer *w = NULL;
-    char *comment = comment_of(s, own, own_count);
-    uint8_t *images = malloc((size_t)s->count * s->g.image_len);
-    ddpm_status status = comment && images ? gif_writer_open(s->request->v.output, comment, &w) : ddpm_fail(DDPM_ENOMEM, "no memory for the frames of a film");
-    if (status == DDPM_OK) status = add_frames(s, w, images);
-    free(comment);
-    free(images);
-    if (status == DDPM_OK) return gif_writer_finish(w);
-    gif_writer_abort(w);
-    return status;
+    const sample_film *f = &s->film;
+    const int even = f->frames > 1 ? MOVING / (f->frames - 1) : SLOWEST;
+    const frames_film film = { .images = s->count, .frames = f->frames, .columns = s->columns, .delay = even < SLOWEST ? even : SLOWEST,
+                               .rest = RESTING, .pixels = f->pixels };
+    return frames_write(&s->g, s->request->v.output, &film, own, own_count);
 }
 
 ddpm_status sample_film_write(const sample_session *s, const png_pair *own, int own_count)

@@ -19,6 +19,7 @@ typedef struct {
 static ddpm_status denoise(void *ctx, int n, const float *t, const int *y, const float *x, float *out)
 {
     draw_context *c = ctx;
+    if (c->d->before) DDPM_TRY(c->d->before(c->d->before_ctx, c->net.calls));
     return c->d->guidance == 1 ? predictor_denoise(&c->net, n, t, y, x, out) : classifier_free_denoise(&c->free, n, t, y, x, out);
 }
 

@@ -13,6 +13,9 @@
 
 #include <stdint.h>
 
+/* `call` counts from 0 in each draw. A failure ends the draw and is what it returns. */
+typedef ddpm_status (*draw_before_fn)(void *ctx, int64_t call);
+
 typedef struct {
     denoiser         *net;        /* not a training one; borrowed, as the next three */
     const nn_weights *weights;
@@ -25,6 +28,8 @@ typedef struct {
     bool              encode;     /* walk up instead: images in, latents out; method, eta are not read */
     int               skip;       /* steps left out at the noisy end: x comes in as x_t of row T-1-skip, not as x_T */
     const inpainting *fill;       /* or NULL; arrays for the batch's n images. DDPM steps, method is not read */
+    draw_before_fn    before;     /* or NULL; asked before each network call         */
+    void             *before_ctx;
     observe_fn        observe;    /* or NULL; sees all n images after each step      */
     void             *observe_ctx;
 } drawing;

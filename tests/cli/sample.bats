@@ -69,3 +69,16 @@ draw() { "$DDPM" sample "$RUN" -q --steps 4 --precision f32 "$@"; }
     "$DDPM" info "$RUN" --json >run.json
     [ "$(json info.json model)" = "$(json run.json model.fingerprint)" ]
 }
+
+@test "a signal stops in the middle of a batch" {
+    "$DDPM" sample "$RUN" -o long.png -n 2000 --batch 2000 --sampler ddpm --steps 1000 2>messages 3>&- &
+    pid=$!
+    wait_for grep -q "^model" messages
+    kill -INT $pid
+    status=0
+    wait $pid || status=$?
+    cat messages
+    [ "$status" -eq 130 ]
+    grep -q "stopped after 0 of 2000 images" messages
+    [ ! -e long.png ]
+}
