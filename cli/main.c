@@ -48,7 +48,8 @@ static const option_command commands[] = {
       "OUT is a .png grid, an .npz in OpenAI's form, or a folder.", GROUP_DECODE },
     { "progressive", "MODEL DATA -o FOLDER [OPTION]...", "pictures of progressive generation, and the rate-distortion curve of images",
       "FOLDER gets x0.png and x0.gif (what x_0 looks like at times of the chain), shared.png (images that share x_t), rate_distortion.csv and .svg: how many bits per "
-      "dimension a receiver of x_t has got, and how far x_0 still is from the image (DDPM, section 4.3), over N images of DATA.",
+      "dimension a receiver of x_t has got, and how far x_0 still is from the image (DDPM, section 4.3), over N images of DATA. "
+      "--spacing, --steps, --compat and --guidance are for the pictures; the bound always has all T terms, or those of --timestep_respacing.",
       GROUP_PROGRESSIVE },
     { "convert", "MODEL OUT [OPTION]...", "write a model as a pipeline folder that diffusers opens too",
       "MODEL is what `ddpm sample` takes. OUT gets its weights and description, not the state of a run.", GROUP_CONVERT },

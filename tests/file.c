@@ -264,6 +264,32 @@ static void survives_signals_and_short_writes(void **state)
     assert_int_equal(ended, 0);
 }
 
+static void new_folders_are_taken_back(void **state)
+{
+    int made;
+    (void)state;
+    assert_int_equal(dir_make("old"), DDPM_OK);
+    assert_int_equal(dir_make_new("old/new/er//", &made), DDPM_OK);
+    assert_int_equal(made, 2);
+    dir_unmake("old/new/er//", made);
+    assert_false(file_exists("old/new"));
+    assert_true(file_is_dir("old"));
+    assert_int_equal(dir_make_new("old", &made), DDPM_OK);
+    assert_int_equal(made, 0);
+    dir_unmake("old", made);
+    assert_true(file_is_dir("old"));
+    assert_int_equal(dir_make_new("old/new/er", &made), DDPM_OK);
+    put("old/new/kept", "");
+    dir_unmake("old/new/er", made);                           /* only what is empty */
+    assert_false(file_exists("old/new/er"));
+    assert_true(file_exists("old/new/kept"));
+    char name[300] = "new/";                                  /* longer than a name may be */
+    memset(name + 4, 'n', sizeof name - 5);
+    name[sizeof name - 1] = 0;
+    assert_int_equal(dir_make_new(name, &made), DDPM_EIO);
+    assert_false(file_exists("new"));
+}
+
 static void makes_and_lists_folders(void **state)
 {
     (void)state;
@@ -384,7 +410,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(reads_regular_files_only), TEST(replaces_atomically), TEST(keeps_the_old_file_when_writing_fails),
         TEST(tells_a_full_disk), TEST(refuses_what_is_not_a_file), TEST(does_not_write_through_planted_links),
-        TEST(appends), TEST(survives_signals_and_short_writes), TEST(makes_and_lists_folders),
+        TEST(appends), TEST(survives_signals_and_short_writes), TEST(makes_and_lists_folders), TEST(new_folders_are_taken_back),
         TEST(publishes_folders), TEST(removes_only_below), TEST(locks_out_a_second_process),
         TEST(a_killed_owner_releases)
     };

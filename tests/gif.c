@@ -249,6 +249,76 @@ static void films_are_complete_or_not_there(void **state)
     image_free(&im);
 }
 
+static ddpm_status info_of(const uint8_t *bytes, size_t len, gif_info *info) { return gif_read_info(bytes, len, "film", info); }
+
+static void films_tell_size_frames_and_comment(void **state)
+{
+    (void)state;
+    char comment[700];
+    uint8_t *bytes;
+    size_t len;
+    gif_info info;
+    image im = new_image(W, H, 3);
+    for (size_t i = 0; i < 3 * W * H; i++) im.data[i] = scramble(i);
+    for (size_t i = 0; i < sizeof comment; i++) comment[i] = (char)('a' + i % 23);
+    comment[sizeof comment - 1] = 0;                          /* longer than a block of the format */
+    write_film("told.gif", (const image[]){ im, im, im }, 3, (const int[]){ 1, 2, 3 }, comment);
+    assert_int_equal(file_read_all(at("told.gif"), 1 << 24, &bytes, &len), DDPM_OK);
+    assert_int_equal(info_of(bytes, len, &info), DDPM_OK);
+    assert_true(info.w == W && info.h == H && info.frames == 3);
+    assert_string_equal(info.comment, comment);
+    free(info.comment);
+    for (size_t cut = 0; cut < len; cut++) {
+        assert_int_equal(info_of(bytes, cut, &info), DDPM_EFORMAT);
+        assert_null(info.comment);
+    }
+    free(bytes);
+    image_free(&im);
+}
+
+/* A picture of 2x1 pixels, written out by hand: header 13 bytes and a palette of two colours, then records. */
+#define GIF_HEAD 'G', 'I', 'F', '8', '9', 'a', 2, 0, 1, 0, 0x80, 0, 0, 0, 0, 0, 255, 255, 255
+#define GIF_FRAME(left, width) ',', left, 0, 0, 0, width, 0, 1, 0, 0, 2, 2, 0x44, 0x0a, 0
+#define GIF_COMMENT(a, b) '!', 0xfe, 2, a, b, 0
+
+static void only_sound_films_are_described(void **state)
+{
+    (void)state;
+    static const uint8_t sound[] = { GIF_HEAD, GIF_COMMENT('h', 'i'), GIF_FRAME(0, 2), GIF_COMMENT('h', 'o'), ';' };
+    static const uint8_t outside[] = { GIF_HEAD, GIF_FRAME(1, 2), ';' }, empty[] = { GIF_HEAD, GIF_COMMENT('h', 'i'), ';' },
+                         binary[] = { GIF_HEAD, GIF_COMMENT('h', 0), GIF_FRAME(0, 2), ';' }, other[] = { 'P', 'N', 'G', GIF_HEAD };
+    gif_info info;
+    assert_int_equal(info_of(sound, sizeof sound, &info), DDPM_OK);
+    assert_true(info.w == 2 && info.h == 1 && info.frames == 1);
+    assert_string_equal(info.comment, "hiho");
+    free(info.comment);
+    assert_int_equal(info_of(outside, sizeof outside, &info), DDPM_EFORMAT);
+    assert_int_equal(info_of(empty, sizeof empty, &info), DDPM_EFORMAT);
+    assert_int_equal(info_of(binary, sizeof binary, &info), DDPM_EFORMAT);
+    assert_int_equal(info_of(other, sizeof other, &info), DDPM_EFORMAT);
+}
+
+static void comments_have_an_end(void **state)
+{
+    (void)state;
+    static const uint8_t head[] = { GIF_HEAD, '!', 0xfe }, tail[] = { 0, GIF_FRAME(0, 2), ';' };
+    const size_t most = GIF_MAX_COMMENT / 255;                /* whole blocks that fit */
+    uint8_t *bytes = malloc(sizeof head + 256 * (most + 1) + sizeof tail);
+    gif_info info;
+    assert_non_null(bytes);
+    memcpy(bytes, head, sizeof head);
+    for (size_t blocks = most; blocks <= most + 1; blocks++) {
+        uint8_t *end = bytes + sizeof head + 256 * blocks;
+        for (uint8_t *b = bytes + sizeof head; b < end; b++) *b = (b - bytes - (ptrdiff_t)sizeof head) % 256 ? 'x' : 255;
+        memcpy(end, tail, sizeof tail);
+        const ddpm_status got = info_of(bytes, (size_t)(end - bytes) + sizeof tail, &info);
+        assert_int_equal(got, blocks == most ? DDPM_OK : DDPM_EFORMAT);
+        if (got == DDPM_OK) assert_int_equal(strlen(info.comment), 255 * most);
+        free(info.comment);
+    }
+    free(bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -259,6 +329,9 @@ int main(void)
         cmocka_unit_test(faint_colours_are_kept_apart),
         cmocka_unit_test(the_same_frames_are_the_same_file),
         cmocka_unit_test(films_are_complete_or_not_there),
+        cmocka_unit_test(films_tell_size_frames_and_comment),
+        cmocka_unit_test(only_sound_films_are_described),
+        cmocka_unit_test(comments_have_an_end),
     };
     return cmocka_run_group_tests(tests, make_root, remove_root);
 }

@@ -7,7 +7,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 struct base_images {
     upsampler_dims    dims;
@@ -24,12 +23,6 @@ struct base_images {
 static size_t small_len(const base_images *b) { return (size_t)b->dims.small * (size_t)b->dims.small * (size_t)b->dims.c; }
 
 /* --- an .npz ------------------------------------------------------------------------- */
-
-static bool is_npz(const char *word)
-{
-    const size_t n = strlen(word);
-    return n > 4 && !strcasecmp(word + n - 4, ".npz") && !file_is_dir(word);
-}
 
 static int64_t npz_label(const base_images *b, int64_t index)
 {
@@ -77,7 +70,7 @@ static ddpm_status open_data(base_images *b, const settings *request, const tool
 {
     b->like.s.v.image_size = (int_list){ 2, { b->dims.small, b->dims.small } };
     b->like.s.v.class_cond = b->labelled;
-    const ddpm_status s = model_data_open(&b->like, request, request->v.base_samples, ev, &b->data);
+    const ddpm_status s = model_data_open(&b->like, request, request->v.base_samples, true, ev, &b->data);
     if (s != DDPM_OK) return ddpm_context(s, b->labelled ? "--base_samples, whose classes count where --class is not given: " : "--base_samples: ");
     b->count = dataset_count(b->data.data);
     return DDPM_OK;
@@ -86,6 +79,7 @@ static ddpm_status open_data(base_images *b, const settings *request, const tool
 ddpm_status base_images_open(const model_description *model, const settings *request, const tool_events *ev, base_images **out)
 {
     const settings_values *m = &model->s.v;
+    const char *path = request->v.base_samples;
     base_images *b = calloc(1, sizeof *b);
     *out = NULL;
     if (!b) return ddpm_fail(DDPM_ENOMEM, "no memory for the small images");
@@ -93,7 +87,7 @@ ddpm_status base_images_open(const model_description *model, const settings *req
                         .labelled = m->class_cond && settings_origin(request, "class") == ORIGIN_DEFAULT };
     b->small = malloc(small_len(b) * sizeof *b->small);
     ddpm_status s = b->small ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for a small image");
-    if (s == DDPM_OK) s = is_npz(request->v.base_samples) ? open_npz(b, request->v.base_samples) : open_data(b, request, ev);
+    if (s == DDPM_OK) s = file_has_ending(path, ".npz") && !file_is_dir(path) ? open_npz(b, path) : open_data(b, request, ev);
     if (s == DDPM_OK) *out = b;
     else base_images_close(b);
     return s;

@@ -53,6 +53,8 @@ ddpm_status model_fingerprint(const model_file *m, char hex[9]);
 /* Names of the bundled models, sorted, for messages; the caller frees them with dir_list_free. Looked for
  * beside the program: <its folder>/../models, then <its folder>/../share/ddpm/models. */
 ddpm_status model_bundled(char ***names, int *count);
+/* Those folders, for messages: "A and B". */
+void        model_bundled_places(char *text, size_t size);
 
 /* What is written. */
 typedef struct {

@@ -47,6 +47,7 @@ static void describe_machine(const engine *e, FILE *f, json *o)
 static ddpm_status describe_models(FILE *f, json *o)
 {
     char **names = NULL;
+    char places[2 * MODEL_PATH_SIZE];
     int count = 0;
     json *list = json_new_array();
     DDPM_TRY(model_bundled(&names, &count));
@@ -55,7 +56,9 @@ static ddpm_status describe_models(FILE *f, json *o)
         fprintf(f, " %s", names[i]);
         json_append(list, json_new_string(names[i]));
     }
-    fprintf(f, "%s\n", count ? "" : " none");
+    model_bundled_places(places, sizeof places);
+    fprintf(f, "%s; looked in %s\n", count ? "" : " none", places);
+    json_put_string(o, "bundled_models_places", places);
     dir_list_free(names, count);
     return json_put(o, "bundled_models", list);
 }

@@ -3,6 +3,7 @@
 #include "api/measure.h"
 #include "api/model_data.h"
 #include "base/log.h"
+#include "io/file.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -35,7 +36,7 @@ static ddpm_status check_output(const char *out)
     const size_t n = strlen(out), m = sizeof END - 1;
     if (!n) return ddpm_fail(DDPM_EINVAL, "no output; give -o LATENTS.safetensors");
     if (n < m || strcasecmp(out + n - m, END)) return ddpm_fail(DDPM_EINVAL, "-o %s: the name of a file of latents ends in .safetensors", out);
-    return generator_check_output(out);
+    return file_check_target(out);
 }
 
 static ddpm_status reserve(session *s)
@@ -61,7 +62,7 @@ static ddpm_status prepare(session *s, const char *model, const char *data)
     DDPM_TRY(latents_chain(s->request, true, s->ev));
     s->ours = engine_prefer_f32(s->request);
     DDPM_TRY(generator_open(model, s->request, s->ev, &s->g));
-    DDPM_TRY(model_data_open(s->g.model, s->request, data, s->ev, &s->data));
+    DDPM_TRY(model_data_open(s->g.model, s->request, data, false, s->ev, &s->data));
     const int64_t all = dataset_count(s->data.data);
     if (v->num_samples > all) tool_message(s->ev, "there are only %lld images; all of them are encoded", (long long)all);
     s->count = (int)(v->num_samples < all ? v->num_samples : all);
@@ -116,7 +117,7 @@ static ddpm_status encode_batch(session *s, int n)
     float *x = s->x + (size_t)s->done * s->g.image_len;
     const size_t bytes = (size_t)n * s->g.image_len * sizeof *x;
     drawing d = generator_drawing(&s->g);
-    draw_batch b = { .n = n, .seed = s->seed, .index = s->seed, .y = s->g.model->s.v.class_cond ? s->y + s->done : NULL, .given_xT = true, .x = x };
+    draw_batch b = { .n = n, .seed = s->seed, .index = (const uint64_t *)s->index + s->done, .y = s->g.model->s.v.class_cond ? s->y + s->done : NULL, .given_xT = true, .x = x };
     d.encode = true;
     memcpy(x, s->image, bytes);
     DDPM_TRY(generator_draw(&s->g, &d, b));
@@ -254,14 +255,27 @@ static ddpm_status check_latents(const generator *g, const char *path, settings 
     return settings_set(request, "num_samples", all, ORIGIN_CONFIG);
 }
 
+/* The file's chain may be none of this model's. Then it would have been possible without the file. */
+static ddpm_status open_with(const char *model, const char *path, const settings *asked, const settings *request, const tool_events *ev, generator *g)
+{
+    char said[OPTION_TEXT_SIZE];
+    const ddpm_status status = generator_open(model, request, ev, g);
+    if (status != DDPM_EINVAL) return status;
+    snprintf(said, sizeof said, "%s", ddpm_last_error());
+    DDPM_TRY(generator_open(model, asked, ev, g));
+    generator_close(g);
+    return ddpm_fail(DDPM_EFORMAT, "%s: its chain is none of this model: %s", path, said);
+}
+
 ddpm_status tool_decode(settings *request, const char *model, const char *path, const tool_events *ev, json **summary)
 {
+    const settings asked = *request;
     generator g;
     DDPM_TRY(settings_set(request, "xT", path, ORIGIN_COMMAND_LINE));
-    DDPM_TRY(latents_settings(path, request));
+    DDPM_TRY(latents_settings(path, request, ev));
     DDPM_TRY(latents_chain(request, false, ev));
     engine_prefer_f32(request);
-    DDPM_TRY(generator_open(model, request, ev, &g));
+    DDPM_TRY(open_with(model, path, &asked, request, ev, &g));
     const ddpm_status status = check_latents(&g, path, request);
     generator_close(&g);
     return status == DDPM_OK ? tool_sample(request, model, ev, summary) : status;

@@ -28,10 +28,10 @@ ddpm_status engine_new(const settings *s, engine *e)
         return status;
     }
     const bool native = multiplies_bf16(e->backend->isa);
-    const bool asked = v->precision != PRECISION_AUTO || v->use_fp16;
+    const bool asked = settings_origin(s, "precision") > ORIGIN_DEFAULT || v->use_fp16, chosen = v->precision != PRECISION_AUTO;
     const bool bf16 = v->precision == PRECISION_BF16 || (v->precision == PRECISION_AUTO && (native || v->use_fp16));
     e->dtype = bf16 ? NN_BF16 : NN_F32;
-    e->reason = asked ? "as asked" : native ? "the processor multiplies bf16" : "the processor does not multiply bf16";
+    e->reason = asked ? "as asked" : chosen ? "the command's choice" : native ? "the processor multiplies bf16" : "the processor does not multiply bf16";
     return DDPM_OK;
 }
 

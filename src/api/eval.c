@@ -62,6 +62,9 @@ static ddpm_status open_sets(eval *e, const char *samples, const char *reference
         DDPM_TRY(image_set_open(e->v->fit_data, e->v->strict, &e->other));
         DDPM_TRY(image_set_same_size(e->other, e->reference));
     }
+    const image_set *two[] = { e->samples, e->reference };
+    for (int i = 0; i < 2; i++)
+        if (image_set_count(two[i]) < 2) return ddpm_fail(DDPM_EINVAL, "%s has a single image; a covariance needs at least 2", image_set_word(two[i]));
     e->dims = image_set_bytes(e->samples);
     if (e->dims > MAX_PIXELS)
         return ddpm_fail(DDPM_EINVAL, "%s: %zu values in an image; the covariance of pixels is computed for at most %d (64x64x3)", samples, e->dims, MAX_PIXELS);

@@ -26,7 +26,7 @@ static ddpm_status add_frame(const generator *g, gif_writer *w, const frames_fil
     const size_t len = g->image_len;
     image im = { g->width, g->height, g->dims.channels, images };
     for (int k = 0; k < film->images; k++) {
-        const size_t at = film->by_frame ? (size_t)frame * (size_t)film->images + (size_t)k : (size_t)k * (size_t)film->frames + (size_t)frame;
+        const size_t at = (size_t)k * (size_t)film->frames + (size_t)frame;
         memcpy(images + (size_t)k * len, film->pixels + at * len, len);
     }
     if (film->images > 1) DDPM_TRY(draw_grid(images, film->images, g->height, g->width, im.c, film->columns, &im.data, &im.w, &im.h));
@@ -40,6 +40,14 @@ static ddpm_status add_frames(const generator *g, gif_writer *w, const frames_fi
     for (int frame = 0; frame < film->frames; frame++) DDPM_TRY(add_frame(g, w, film, frame, images));
     for (int frame = film->frames - 2; frame > 0 && film->swing; frame--) DDPM_TRY(add_frame(g, w, film, frame, images));
     return DDPM_OK;
+}
+
+ddpm_status frames_check(const generator *g, const frames_film *film)
+{
+    int w = g->width, h = g->height;
+    if (film->images > 1) DDPM_TRY(draw_grid_size(film->images, g->height, g->width, film->columns, &w, &h));
+    if (w <= GIF_MAX_SIDE && h <= GIF_MAX_SIDE) return DDPM_OK;
+    return ddpm_fail(DDPM_EINVAL, "a film of %dx%d pixels is more than a GIF can hold (%d to a side); draw fewer images", w, h, GIF_MAX_SIDE);
 }
 
 ddpm_status frames_write(const generator *g, const char *path, const frames_film *film, const png_pair *own, int own_count)

@@ -1,10 +1,10 @@
 #include "api/generator.h"
 
 #include "api/measure.h"
+#include "api/model_data.h"
 
 #include "api/compat.h"
 #include "base/log.h"
-#include "io/file.h"
 #include "io/safetensors.h"
 
 #include <assert.h>
@@ -12,8 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <unistd.h>
 
 enum { PATH_SIZE = 4096 };
 
@@ -83,6 +81,9 @@ void generator_tell(const generator *g)
     tool_message(g->ev, "model %s, %s weights, T = %d, on %s with %s kernels, %d threads, %s (%s)", g->model->path, g->model->weights,
                  g->how.full.T, g->e.backend->name, g->e.backend->isa, pool_threads(g->e.threads), engine_precision(&g->e), g->e.reason);
     if (g->how.note[0]) tool_message(g->ev, "%s", g->how.note);
+    char how[160];
+    generator_describe(g, how, sizeof how);
+    tool_message(g->ev, "sampling with %s, spacing %s", how, g->how.spacing);
     for (int i = steps->T - 1; i >= 0; i--) log_debug("step %d: timestep %d", steps->T - 1 - i, steps->timestep_map[i]);
 }
 
@@ -96,22 +97,7 @@ void generator_describe(const generator *g, char *text, size_t size)
     if (how->compat != COMPAT_NONE) snprintf(text + strlen(text), size - strlen(text), ", profile %s", compat_find(how->compat)->name);
 }
 
-ddpm_status generator_class(const generator *g, const char *word, int64_t *label)
-{
-    const model_description *m = g->model;
-    char *end;
-    if (!m->s.v.class_cond) return ddpm_fail(DDPM_EINVAL, "--class %s: this model is not class-conditional; leave the option out, or use a model trained with --class_cond", word);
-    *label = strtoll(word, &end, 10);
-    const bool number = end != word && !*end;
-    if (number && *label >= 0 && *label < m->s.v.num_classes) return DDPM_OK;
-    for (int i = 0; i < m->n_class_names; i++)
-        if (!strcasecmp(m->class_names[i], word)) {
-            *label = i;
-            return DDPM_OK;
-        }
-    if (number) return ddpm_fail(DDPM_EINVAL, "--class %s: this model has classes 0 to %d", word, m->s.v.num_classes - 1);
-    return ddpm_fail(DDPM_EINVAL, "--class %s: this model has no class of that name; `ddpm info` lists its classes", word);
-}
+ddpm_status generator_class(const generator *g, const char *word, int64_t *label) { return model_class(g->model, word, label); }
 
 /* --- drawing -------------------------------------------------------------------------- */
 
@@ -177,12 +163,16 @@ static ddpm_status take_latents(const generator *g, const char *path, const safe
 {
     const size_t pixels = (size_t)g->dims.pixels, channels = (size_t)g->dims.channels;
     if (!t || t->shape[0] - n < first) return not_latents(g, path, first + n);
-    float *all = malloc((size_t)safetensors_len(t) * sizeof *all);
+    float *all = malloc((size_t)n * g->image_len * sizeof *all);
     if (!all) return ddpm_fail(DDPM_ENOMEM, "no memory for the latents of %s", path);
-    ddpm_status status = safetensors_convert_f32(t, all);
+    safetensors_tensor some = *t;                         /* rows first .. first + n - 1 of it */
+    some.bytes = t->bytes / (size_t)t->shape[0] * (size_t)n;
+    some.data = (const char *)t->data + t->bytes / (size_t)t->shape[0] * (size_t)first;
+    some.shape[0] = n;
+    ddpm_status status = safetensors_convert_f32(&some, all);
     for (size_t i = 0; i < (size_t)n * g->image_len && status == DDPM_OK; i++) {
         const size_t one = i / g->image_len, p = i % g->image_len / channels, c = i % channels;
-        x[i] = all[((size_t)first + one) * g->image_len + c * pixels + p];
+        x[i] = all[one * g->image_len + c * pixels + p];
         if (!isfinite(x[i])) status = ddpm_fail(DDPM_EFORMAT, "%s: latent %lld is not a number everywhere", path, (long long)first + (long long)one);
     }
     free(all);
@@ -236,13 +226,4 @@ ddpm_status generator_write_grid(const generator *g, const char *path, const uin
     const ddpm_status status = generator_write_png(g, path, &im, own, own_count);
     free(im.data);
     return status;
-}
-
-ddpm_status generator_check_output(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    char folder[PATH_SIZE];
-    if (!slash) snprintf(folder, sizeof folder, ".");
-    else snprintf(folder, sizeof folder, "%.*s", slash == path ? 1 : (int)(slash - path), path);
-    return access(folder, W_OK) == 0 ? DDPM_OK : file_fail("cannot write into", folder);
 }

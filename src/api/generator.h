@@ -73,10 +73,7 @@ ddpm_status generator_write_png(const generator *g, const char *path, const imag
 /* n images [h,w,c] as a grid of `columns`, one image without a frame. */
 ddpm_status generator_write_grid(const generator *g, const char *path, const uint8_t *pixels, int n, int columns, const png_pair *own, int own_count);
 
-/* The folder that will hold `path` exists and can be written into: what would fail after all the work fails before. */
-ddpm_status generator_check_output(const char *path);
-
-/* EFAIL "stopped" once the user asked for it; between batches. */
+/* ESTOPPED once the user asked for it; between batches. */
 ddpm_status generator_interrupted(const generator *g, const char *what);
 
 #endif

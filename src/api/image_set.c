@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 struct image_set {
     char           *word;
@@ -22,12 +21,6 @@ struct image_set {
 };
 
 /* --- where images come from ----------------------------------------------------------- */
-
-static bool is_npz(const char *word)
-{
-    const size_t n = strlen(word);
-    return n > 4 && !strcasecmp(word + n - 4, ".npz") && !file_is_dir(word);
-}
 
 static void shape_text(const npz_array *a, char *text, size_t size)
 {
@@ -73,7 +66,7 @@ ddpm_status image_set_open(const char *word, bool strict, image_set **set)
     image_set *s = calloc(1, sizeof *s);
     if (s) s->word = strdup(word);
     ddpm_status status = s && s->word ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory to open %s", word);
-    if (status == DDPM_OK) status = is_npz(word) ? open_npz(s) : open_data(s, strict);
+    if (status == DDPM_OK) status = (file_has_ending(word, ".npz") && !file_is_dir(word)) ? open_npz(s) : open_data(s, strict);
     if (status == DDPM_OK) *set = s;
     else image_set_close(s);
     return status;

@@ -1,4 +1,5 @@
 #include "api/checkpoint_parts.h"
+#include "api/info_parts.h"
 #include "api/tool.h"
 #include "data/dataset.h"
 #include "io/file.h"
@@ -8,27 +9,37 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SHOWN_CLASSES = 20 };
+enum { SHOWN_CLASSES = 20, LABEL_WIDTH = 14 };
 
-/* What is said, twice: lines for people and a document. */
-typedef struct { FILE *f; json *o; const settings *request; } report;
-
-static void say(const report *r, const char *key, const char *label, const char *value)
+static void put_plain(const info_report *r, const char *text)
 {
-    fprintf(r->f, "%-14s %s\n", label, value);
+    for (const char *c = text; *c; c++) fputc((unsigned char)*c < ' ' || *c == 127 ? '?' : *c, r->f);
+}
+
+void info_line(const info_report *r, const char *label, const char *value)
+{
+    put_plain(r, label);
+    fprintf(r->f, "%*s ", (int)strlen(label) < LABEL_WIDTH ? LABEL_WIDTH - (int)strlen(label) : 0, "");
+    put_plain(r, value);
+    fputc('\n', r->f);
+}
+
+void info_say(const info_report *r, const char *key, const char *label, const char *value)
+{
+    info_line(r, label, value);
     json_put_string(r->o, key, value);
 }
 
-static void say_int(const report *r, const char *key, const char *label, int64_t value)
+void info_say_int(const info_report *r, const char *key, const char *label, int64_t value)
 {
-    fprintf(r->f, "%-14s %lld\n", label, (long long)value);
+    fprintf(r->f, "%-*s %lld\n", LABEL_WIDTH, label, (long long)value);
     json_put_int(r->o, key, value);
 }
 
 /* --- models ------------------------------------------------------------------------- */
 
 /* "image_size 32,32, num_channels 128, ...": the options that are not at their defaults. */
-static ddpm_status say_options(const report *r, const settings *s, unsigned groups)
+static ddpm_status say_options(const info_report *r, const settings *s, unsigned groups)
 {
     settings *plain = malloc(sizeof *plain);
     json *values = json_new_object();
@@ -58,7 +69,7 @@ static const char *option_text(const settings *s, const char *name, char text[OP
     return text;
 }
 
-static void say_network(const report *r, const settings *s)
+static void say_network(const info_report *r, const settings *s)
 {
     const unet_config net = settings_unet(s);
     char text[256];
@@ -67,21 +78,21 @@ static void say_network(const report *r, const settings *s)
         used += (size_t)snprintf(text + used, sizeof text - used, "%s%d%s", i ? ", " : " ", net.channels[i], net.attention[i] ? " with attention" : "");
     if (used < sizeof text) used += (size_t)snprintf(text + used, sizeof text - used, "; %d blocks a level", net.num_res_blocks);
     if (used < sizeof text && s->v.small_size) snprintf(text + used, sizeof text - used, "; up-sampler of %dx%d images", s->v.small_size, s->v.small_size);
-    say(r, "network", "network", text);
-    say_int(r, "parameters", "parameters", (int64_t)unet_parameters(&net));
+    info_say(r, "network", "network", text);
+    info_say_int(r, "parameters", "parameters", (int64_t)unet_parameters(&net));
 }
 
-static void say_process(const report *r, const settings *s)
+static void say_process(const info_report *r, const settings *s)
 {
     char text[2 * OPTION_TEXT_SIZE], part[OPTION_TEXT_SIZE];
     snprintf(text, sizeof text, "%s, T = %d", option_text(s, "noise_schedule", part), s->v.diffusion_steps);
-    say(r, "schedule", "schedule", text);
-    say(r, "prediction", "prediction", option_text(s, "prediction", part));
-    say(r, "variance", "variance", option_text(s, "variance", part));
-    if (s->v.compat != COMPAT_NONE) say(r, "profile", "profile", option_text(s, "compat", part));
+    info_say(r, "schedule", "schedule", text);
+    info_say(r, "prediction", "prediction", option_text(s, "prediction", part));
+    info_say(r, "variance", "variance", option_text(s, "variance", part));
+    if (s->v.compat != COMPAT_NONE) info_say(r, "profile", "profile", option_text(s, "compat", part));
 }
 
-static void say_classes(const report *r, char *const *names, int count)
+static void say_classes(const info_report *r, char *const *names, int count)
 {
     json *list = json_new_array();
     for (int i = 0; i < count; i++) {
@@ -92,27 +103,27 @@ static void say_classes(const report *r, char *const *names, int count)
     json_put(r->o, "class_names", list);
 }
 
-static ddpm_status describe_model(const report *r, const model_file *m)
+static ddpm_status describe_model(const info_report *r, const model_file *m)
 {
     const model_description *d = model_describe(m);
     char fingerprint[9], reason[REASON_SIZE];
     DDPM_TRY(model_fingerprint(m, fingerprint));
-    say(r, "path", "path", d->path);
-    say(r, "form", "form", d->kind);
+    info_say(r, "path", "path", d->path);
+    info_say(r, "form", "form", d->kind);
     say_network(r, &d->s);
     say_process(r, &d->s);
-    if (d->s.v.class_cond) say_int(r, "classes", "classes", d->s.v.num_classes);
+    if (d->s.v.class_cond) info_say_int(r, "classes", "classes", d->s.v.num_classes);
     if (d->n_class_names) say_classes(r, d->class_names, d->n_class_names);
-    say(r, "weights", "weights", d->weights);
-    if (d->step >= 0) say_int(r, "step", "step", d->step);
-    if (d->provenance[0]) say(r, "provenance", "made by", d->provenance);
-    say(r, "fingerprint", "fingerprint", fingerprint);
+    info_say(r, "weights", "weights", d->weights);
+    if (d->step >= 0) info_say_int(r, "step", "step", d->step);
+    if (d->provenance[0]) info_say(r, "provenance", "made by", d->provenance);
+    info_say(r, "fingerprint", "fingerprint", fingerprint);
     diffusers_reason(&d->s, reason);
-    say(r, "diffusers", "diffusers", reason[0] ? reason : "can open it");
+    info_say(r, "diffusers", "diffusers", reason[0] ? reason : "can open it");
     return say_options(r, &d->s, GROUP_MODEL);
 }
 
-static ddpm_status open_and_describe(const report *r, const char *path)
+static ddpm_status open_and_describe(const info_report *r, const char *path)
 {
     model_file *m = NULL;
     DDPM_TRY(model_open_with(path, r->request->v.weights, r->request, &m));
@@ -124,7 +135,7 @@ static ddpm_status open_and_describe(const report *r, const char *path)
 /* --- runs ------------------------------------------------------------------------------ */
 
 /* The last whole line of log.jsonl; nothing to say when there is none. */
-static ddpm_status say_last_line(const report *r, const char *run)
+static ddpm_status say_last_line(const info_report *r, const char *run)
 {
     char path[MODEL_PATH_SIZE];
     file_map map = { 0 };
@@ -146,7 +157,7 @@ static ddpm_status say_last_line(const report *r, const char *run)
     return s;
 }
 
-static ddpm_status say_config(const report *r, const char *path)
+static ddpm_status say_config(const info_report *r, const char *path)
 {
     json *config = NULL;
     const char *text = NULL;
@@ -155,10 +166,10 @@ static ddpm_status say_config(const report *r, const char *path)
     settings_defaults(s);
     ddpm_status status = json_read_file(path, &config);
     if (status == DDPM_OK) status = json_get_string(config, "command", &text);
-    if (status == DDPM_OK && text) say(r, "command", "command", text);
+    if (status == DDPM_OK && text) info_say(r, "command", "command", text);
     text = NULL;
     if (status == DDPM_OK) status = json_get_string(config, "data", &text);
-    if (status == DDPM_OK && text) say(r, "data", "data", text);
+    if (status == DDPM_OK && text) info_say(r, "data", "data", text);
     if (status == DDPM_OK) status = settings_read_file(s, path, ORIGIN_CONFIG);
     if (status == DDPM_OK) status = say_options(r, s, GROUP_TRAIN);
     json_free(config);
@@ -166,16 +177,16 @@ static ddpm_status say_config(const report *r, const char *path)
     return status;
 }
 
-static ddpm_status describe_run(const report *r, const char *run)
+static ddpm_status describe_run(const info_report *r, const char *run)
 {
     char path[MODEL_PATH_SIZE];
-    say(r, "kind", "kind", "run");
+    info_say(r, "kind", "kind", "run");
     DDPM_TRY(checkpoint_join(path, run, "config.json"));
-    const report model = { r->f, json_new_object(), r->request };
+    const info_report model = { r->f, json_new_object(), r->request };
     ddpm_status s = say_config(r, path);
     if (s == DDPM_OK) s = say_last_line(r, run);
     if (s == DDPM_OK) s = checkpoint_newest(run, path);
-    if (s == DDPM_OK) say(r, "newest_checkpoint", "newest", path[0] ? path : "no checkpoint yet");
+    if (s == DDPM_OK) info_say(r, "newest_checkpoint", "newest", path[0] ? path : "no checkpoint yet");
     if (s == DDPM_OK && path[0]) s = open_and_describe(&model, path);
     const ddpm_status put = json_put(r->o, "model", model.o);
     return s == DDPM_OK ? put : s;
@@ -183,36 +194,36 @@ static ddpm_status describe_run(const report *r, const char *run)
 
 /* --- other things -------------------------------------------------------------------------- */
 
-static ddpm_status describe_sample(const report *r, const char *path, const uint8_t *bytes, size_t len)
+static ddpm_status describe_sample(const info_report *r, const char *path, const uint8_t *bytes, size_t len)
 {
     static const char *const keys[] = { "Software", "model", "seed", "index", "class", "sampler", "spacing", "start", "inpaint", "xT", "film",
                                          "precision", "isa", "step" };
     int w, h, c;
     char size[64];
-    say(r, "kind", "kind", "image");
-    say(r, "path", "path", path);
+    info_say(r, "kind", "kind", "image");
+    info_say(r, "path", "path", path);
     DDPM_TRY(image_probe(bytes, len, &w, &h, &c));
     snprintf(size, sizeof size, "%dx%d, %d channels", h, w, c);
-    say(r, "size", "size", size);
+    info_say(r, "size", "size", size);
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         char *value = NULL;
         DDPM_TRY(png_read_text(bytes, len, keys[i], &value));
-        if (value) say(r, keys[i], keys[i], value);
+        if (value) info_say(r, keys[i], keys[i], value);
         free(value);
     }
     return DDPM_OK;
 }
 
-static ddpm_status describe_dataset(const report *r, const char *spec)
+static ddpm_status describe_dataset(const info_report *r, const char *spec)
 {
     char text[512];
     dataset *d = NULL;
     DDPM_TRY(dataset_open(spec, NULL, &d));
     dataset_describe(d, text, sizeof text);
-    say(r, "kind", "kind", "data set");
-    say(r, "description", "description", text);
-    say(r, "format", "format", dataset_format_name(d));
-    say_int(r, "images", "images", dataset_count(d));
+    info_say(r, "kind", "kind", "data set");
+    info_say(r, "description", "description", text);
+    info_say(r, "format", "format", dataset_format_name(d));
+    info_say_int(r, "images", "images", dataset_count(d));
     json_put_int(r->o, "height", dataset_height(d));
     json_put_int(r->o, "width", dataset_width(d));
     json_put_int(r->o, "channels", dataset_channels(d));
@@ -227,7 +238,7 @@ static ddpm_status describe_dataset(const report *r, const char *spec)
 }
 
 /* A model, or else a data set; both reasons when it is neither. */
-static ddpm_status describe_either(const report *r, const char *path)
+static ddpm_status describe_either(const info_report *r, const char *path)
 {
     char first[512], second[512];
     const bool model_files = checkpoint_has(path, FILE_DDPM) || checkpoint_has(path, FILE_INDEX) || checkpoint_has(path, FILE_UNET) ||
@@ -250,18 +261,19 @@ static bool is_run(const char *path)
     return checkpoint_has(path, "config.json") && (checkpoint_has(path, "log.jsonl") || checkpoint_has(path, "checkpoints"));
 }
 
-static ddpm_status describe_file(const report *r, const char *path)
+static ddpm_status describe_file(const info_report *r, const char *path)
 {
     static const uint8_t PNG[8] = { 0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n' };
     const char *dot = strrchr(path, '.');
     file_map map = { 0 };
     if (dot && !strcmp(dot, ".json")) {
-        say(r, "kind", "kind", "configuration");
+        info_say(r, "kind", "kind", "configuration");
         return say_config(r, path);
     }
     DDPM_TRY(file_map_open(path, &map));
     const bool png = map.size >= sizeof PNG && !memcmp(map.data, PNG, sizeof PNG);
-    const ddpm_status s = png ? describe_sample(r, path, map.data, map.size) : describe_either(r, path);
+    const info_describe form = png ? describe_sample : info_file_form(path, map.data, map.size);
+    const ddpm_status s = form ? form(r, path, map.data, map.size) : describe_either(r, path);
     file_map_close(&map);
     return s;
 }
@@ -270,7 +282,7 @@ ddpm_status tool_info(settings *s, const char *path, char **text, json **summary
 {
     size_t size;
     char *buffer = NULL;
-    report r = { open_memstream(&buffer, &size), json_new_object(), s };
+    info_report r = { open_memstream(&buffer, &size), json_new_object(), s };
     if (!r.f || !r.o) return ddpm_fail(DDPM_ENOMEM, "no memory for a report");
     json_put_string(r.o, "schema", "ddpm-info-1");
     const ddpm_status status = is_run(path) ? describe_run(&r, path) : file_exists(path) && !file_is_dir(path) ? describe_file(&r, path) : describe_either(&r, path);

@@ -2,13 +2,13 @@
 #include "api/frames.h"
 #include "api/latents.h"
 #include "api/measure.h"
-#include "data/resize.h"
+#include "api/model_data.h"
 #include "diffusion/interpolate.h"
+#include "io/file.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 enum { CORNERS = 4 };
 
@@ -59,26 +59,20 @@ static ddpm_status parse_ends(session *s, const char *const *words)
     return DDPM_OK;
 }
 
-static ddpm_status fit(const session *s, const char *path, image *im)
+/* The one image of a data set, which a PNG or JPEG file is. */
+static ddpm_status read_one(model_data *d, end_point *e)
 {
-    const int h = s->g.height, w = s->g.width;
-    image fitted;
-    if (im->h == h && im->w == w) return DDPM_OK;
-    if (!s->request->v.fit)
-        return ddpm_fail(DDPM_EINVAL, "%s is %dx%d (height, width), this model's images are %dx%d; --fit resizes it as training does", path, im->h, im->w, h, w);
-    DDPM_TRY(image_fit(im, h, w, &fitted));
-    image_free(im);
-    *im = fitted;
-    return DDPM_OK;
+    int y;
+    if (dataset_count(d->data) == 1) return model_data_read(d, 0, e->image, &y, NULL);
+    return ddpm_fail(DDPM_EINVAL, "%s holds %lld images; name one image file", e->word, (long long)dataset_count(d->data));
 }
 
 static ddpm_status read_image(const session *s, end_point *e)
 {
-    image im;
-    DDPM_TRY(image_decode_file(e->word, s->g.dims.channels, &im));
-    const ddpm_status status = fit(s, e->word, &im);
-    for (size_t i = 0; i < s->g.image_len && status == DDPM_OK; i++) e->image[i] = (float)im.data[i] / 127.5f - 1;
-    image_free(&im);
+    model_data d;
+    ddpm_status status = model_data_open_images(s->g.model, s->request, e->word, &d);
+    if (status == DDPM_OK) status = read_one(&d, e);
+    model_data_close(&d);
     return status;
 }
 
@@ -96,20 +90,14 @@ static ddpm_status reserve(session *s)
 
 /* --- preparation --------------------------------------------------------------------------- */
 
-static bool ends_with(const char *text, const char *end)
-{
-    const size_t n = strlen(text), m = strlen(end);
-    return n >= m && !strcasecmp(text + n - m, end);
-}
-
 static ddpm_status choose_output(session *s)
 {
     const char *out = s->request->v.output;
     if (!out[0]) return ddpm_fail(DDPM_EINVAL, "no output; give -o FILE.png or -o FILE.gif");
-    s->moving = ends_with(out, ".gif");
-    if (!s->moving && !ends_with(out, ".png")) return ddpm_fail(DDPM_EINVAL, "-o %s: the name must end in .png (a row) or .gif (a film)", out);
+    s->moving = file_has_ending(out, ".gif");
+    if (!s->moving && !file_has_ending(out, ".png")) return ddpm_fail(DDPM_EINVAL, "-o %s: the name must end in .png (a row) or .gif (a film)", out);
     if (s->moving && s->ends > 2) return ddpm_fail(DDPM_EINVAL, "-o %s: a grid between four corners does not move; write a .png", out);
-    return generator_check_output(out);
+    return file_check_target(out);
 }
 
 /* One class for the whole way: the images' own are not known, and a class for each step would be another way. */
@@ -150,10 +138,21 @@ static ddpm_status choose_row(session *s, int k)
 /* Pictures of a row: the images themselves at both ends, of a grid or a film only what lies between. */
 static int columns(const session *s) { return s->count + (s->images == 2 && s->ends == 2 && !s->moving ? 2 : 0); }
 
+static frames_film film_of(const session *s, const uint8_t *pixels)
+{
+    return (frames_film){ .images = s->rows, .frames = s->count, .columns = s->rows, .swing = true, .delay = 12, .rest = 60, .pixels = pixels };
+}
+
+static ddpm_status check_size(const session *s)
+{
+    const frames_film film = film_of(s, NULL);
+    int w, h;
+    return s->moving ? frames_check(&s->g, &film) : draw_grid_size(s->rows * columns(s), s->g.height, s->g.width, columns(s), &w, &h);
+}
+
 static ddpm_status prepare(session *s, const char *model)
 {
     const settings_values *v = &s->request->v;
-    int w, h;
     DDPM_TRY(choose_output(s));
     if (stochastic(s)) DDPM_TRY(settings_set(s->request, "sampler", "ddpm", ORIGIN_CONFIG));
     else if (s->images) DDPM_TRY(latents_chain(s->request, true, s->ev));
@@ -164,7 +163,7 @@ static ddpm_status prepare(session *s, const char *model)
     s->count = v->count;
     s->rows = stochastic(s) ? v->at.n : s->ends == CORNERS ? v->count : 1;
     for (int k = 0; k < v->at.n; k++) DDPM_TRY(choose_row(s, k));
-    DDPM_TRY(draw_grid_size(s->rows * columns(s), s->g.height, s->g.width, columns(s), &w, &h));
+    DDPM_TRY(check_size(s));
     DDPM_TRY(reserve(s));
     for (int k = 0; k < s->ends; k++)
         if (!s->end[k].drawn) DDPM_TRY(read_image(s, &s->end[k]));
@@ -283,17 +282,45 @@ static ddpm_status mix_images(session *s)
 
 /* --- the picture -------------------------------------------------------------------------------- */
 
-static ddpm_status write_film(const session *s, const uint8_t *pixels, const png_pair *own, int own_count)
+enum { MAX_OWN = CORNERS + 3 };
+
+typedef struct { png_pair pair[MAX_OWN]; int count; char seed[32], label[32], at[OPTION_TEXT_SIZE]; } own_text;
+
+static void say(own_text *t, const char *key, const char *value) { t->pair[t->count++] = (png_pair){ key, value }; }
+
+/* What the picture depends on beside the model and the chain: the same picture is the same file. */
+static void say_own(const session *s, own_text *t)
 {
-    const frames_film film = { .images = s->rows, .frames = s->count, .columns = s->rows, .swing = true, .delay = 12, .rest = 60, .pixels = pixels };
-    return frames_write(&s->g, s->request->v.output, &film, own, own_count);
+    static const char *const names[CORNERS] = { "A", "B", "C", "D" };
+    const settings_values *m = &s->g.model->s.v;
+    t->count = 0;
+    for (int k = 0; k < s->ends; k++) {
+        const char *slash = s->end[k].drawn ? NULL : strrchr(s->end[k].word, '/');
+        say(t, names[k], slash ? slash + 1 : s->end[k].word);
+    }
+    snprintf(t->seed, sizeof t->seed, "%lld", (long long)s->request->v.seed);
+    say(t, "seed", t->seed);
+    if (s->y < m->num_classes) snprintf(t->label, sizeof t->label, "%d", s->y);
+    else snprintf(t->label, sizeof t->label, "none");
+    if (m->class_cond) say(t, "class", t->label);
+    options_print(settings_options, &s->request->v, options_find(settings_options, "at"), t->at);
+    if (stochastic(s)) say(t, "at", t->at);
+}
+
+static ddpm_status write_pixels(const session *s, const uint8_t *pixels)
+{
+    const frames_film film = film_of(s, pixels);
+    const char *out = s->request->v.output;
+    own_text own;
+    say_own(s, &own);
+    if (s->moving) return frames_write(&s->g, out, &film, own.pair, own.count);
+    return generator_write_grid(&s->g, out, pixels, s->rows * columns(s), columns(s), own.pair, own.count);
 }
 
 static ddpm_status write_picture(const session *s)
 {
     const size_t len = s->g.image_len;
     const int wide = columns(s), margin = (wide - s->count) / 2;
-    char seed[32], at[OPTION_TEXT_SIZE];
     uint8_t *pixels = malloc((size_t)(s->rows * wide) * len);
     if (!pixels) return ddpm_fail(DDPM_ENOMEM, "no memory for the picture");
     for (int k = 0; k < s->rows * wide; k++) {
@@ -301,11 +328,7 @@ static ddpm_status write_picture(const session *s)
         const float *x = column < 0 ? s->end[0].image : column == s->count ? s->end[1].image : s->x + (size_t)(k / wide * s->count + column) * len;
         generator_quantize(&s->g, x, len, pixels + (size_t)k * len);
     }
-    snprintf(seed, sizeof seed, "%lld", (long long)s->request->v.seed);
-    options_print(settings_options, &s->request->v, options_find(settings_options, "at"), at);
-    const png_pair own[] = { { "seed", seed }, { "at", at } };
-    const int count = stochastic(s) ? 2 : 0;
-    const ddpm_status status = s->moving ? write_film(s, pixels, own, count) : generator_write_grid(&s->g, s->request->v.output, pixels, s->rows * wide, wide, own, count);
+    const ddpm_status status = write_pixels(s, pixels);
     free(pixels);
     return status;
 }

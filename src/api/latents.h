@@ -2,7 +2,8 @@
  *
  * A .safetensors file of "xT" [N,c,h,w] F32, "index" [N] I64 (the data's numbers of the images) and, for a
  * class-conditional model, "y" [N] I64 (the classes they were encoded with). Its metadata names the model (fingerprint)
- * and the chain that was walked (steps, spacing, clip, guidance), which has to be walked back. Only xT is needed to
+ * and the chain that was walked (compat, steps, spacing, steps_offset, set_alpha_to_one, clip, guidance), which has to
+ * be walked back. Only xT is needed to
  * draw from a file; files of other programs have nothing else. */
 #ifndef DDPM_API_LATENTS_H
 #define DDPM_API_LATENTS_H
@@ -25,9 +26,9 @@ typedef struct { int n; const float *x; const int *y; const int64_t *index; cons
 /* Writes them with what `g` walked. */
 ddpm_status latents_write(const generator *g, const char *path, const latents *l);
 
-/* Values of the file's metadata (steps, spacing, clip, guidance) for options that nobody gave. EINVAL: not the values of
- * such options, naming the file. */
-ddpm_status latents_settings(const char *path, settings *request);
+/* Values of the file's metadata, its chain, for options that nobody gave; says which ones were given and are others.
+ * EFORMAT: not the values of such options, naming the file. */
+ddpm_status latents_settings(const char *path, settings *request, const tool_events *ev);
 
 /* Classes first .. first + n - 1 of the file. *found: has it any? EFORMAT: another shape, not classes of this model. */
 ddpm_status latents_classes(const generator *g, const char *path, int64_t first, int n, int64_t *label, bool *found);

@@ -133,7 +133,8 @@ ddpm_status checkpoint_validate(const char *dir)
 
 /* --- bundled models --------------------------------------------------------------------------- */
 
-static const char *const BUNDLED[] = { "../models", "../share/ddpm/models" };
+/* Below the folder that the program's own is in. */
+static const char *const BUNDLED[] = { "models", "share/ddpm/models" };
 enum { BUNDLED_PLACES = sizeof BUNDLED / sizeof *BUNDLED };
 
 static ddpm_status bundled_folder(int i, char folder[MODEL_PATH_SIZE])
@@ -142,8 +143,22 @@ static ddpm_status bundled_folder(int i, char folder[MODEL_PATH_SIZE])
     const ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
     if (n <= 0) return file_fail("cannot find the program through", "/proc/self/exe");
     exe[n] = 0;
-    *strrchr(exe, '/') = 0;
+    for (int up = 0; up < 2; up++) {
+        char *slash = strrchr(exe, '/');
+        if (slash) *slash = 0;
+    }
     return checkpoint_join(folder, exe, BUNDLED[i]);
+}
+
+void model_bundled_places(char *text, size_t size)
+{
+    size_t used = 0;
+    text[0] = 0;
+    for (int i = 0; i < BUNDLED_PLACES && used < size; i++) {
+        char folder[MODEL_PATH_SIZE];
+        if (bundled_folder(i, folder) != DDPM_OK) continue;
+        used += (size_t)snprintf(text + used, size - used, "%s%s", used ? " and " : "", folder);
+    }
 }
 
 static int compare_names(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
@@ -189,14 +204,16 @@ ddpm_status model_bundled(char ***names, int *count)
 
 static ddpm_status fail_unknown(const char *spec)
 {
-    char text[512] = "", **names = NULL;
+    char text[512] = "", places[512], **names = NULL;
     int count = 0;
     size_t used = 0;
     DDPM_TRY(model_bundled(&names, &count));
+    model_bundled_places(places, sizeof places);
     for (int i = 0; i < count && used < sizeof text; i++)
         used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", i ? ", " : "", names[i]);
     dir_list_free(names, count);
-    return ddpm_fail(DDPM_EINVAL, "there is no model \"%.200s\": neither a folder nor a bundled model (%s%s)", spec, count ? "bundled: " : "none are installed", text);
+    return ddpm_fail(DDPM_EINVAL, "there is no model \"%.200s\": neither a folder nor a bundled model (%s%s; looked in %s)", spec,
+                     count ? "bundled: " : "none are installed", text, places);
 }
 
 static bool find_bundled(const char *spec, char path[MODEL_PATH_SIZE])

@@ -6,6 +6,7 @@
 #include "api/tool.h"
 #include "base/pool.h"
 #include "io/chart.h"
+#include "io/file.h"
 #include "io/image.h"
 #include "train/draw.h"
 
@@ -13,9 +14,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
-enum { CHUNK = 4096, CHUNK_BYTES = 64 << 20, DEFAULT_SAMPLES = 1000, BINS = 50 };
+enum { CHUNK = 4096, CHUNK_BYTES = 64 << 20, DEFAULT_SAMPLES = 1000, ENOUGH = 100, BINS = 50 };
 #define NEAR_SHARE 0.01          /* of the control lies nearer than the mark */
 
 /* One set of queries and what is found for it. */
@@ -204,7 +204,8 @@ static ddpm_status print(const session *s, char **text)
     if (c->set) {
         const double mark = quantile(c, NEAR_SHARE);
         fprintf(f, "\n  %d images of %s: median %.1f, least %.1f, 1 %% below %.1f", c->n, image_set_word(c->set), quantile(c, 0.5), c->sorted[0], mark);
-        fprintf(f, "\n  %.1f %% of the samples are nearer than that; copying would show as far more than 1 %%", 100 * share_below(q, mark));
+        fprintf(f, "\n  %.1f %% of the samples are nearer than that", 100 * share_below(q, mark));
+        fprintf(f, q->n >= ENOUGH ? "; copying would show as far more than 1 %%" : "; %d are too few to tell copying from chance", q->n);
     }
     fprintf(f, "\n");
     return fclose(f) == 0 ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for the result");
@@ -268,10 +269,10 @@ static ddpm_status check_output(session *s)
     const char *out = s->v->output;
     const size_t n = strlen(out);
     if (!out[0]) return ddpm_fail(DDPM_EINVAL, "no output; give -o FILE.png");
-    if (n < 5 || strcasecmp(out + n - 4, ".png")) return ddpm_fail(DDPM_EINVAL, "-o %s: the name must end in .png; the histogram goes beside it, as .svg", out);
+    if (!file_has_ending(out, ".png")) return ddpm_fail(DDPM_EINVAL, "-o %s: the name must end in .png; the histogram goes beside it, as .svg", out);
     snprintf(s->chart, sizeof s->chart, "%.*s.svg", (int)(n - 4), out);
-    DDPM_TRY(generator_check_output(out));
-    return generator_check_output(s->chart);
+    DDPM_TRY(file_check_target(out));
+    return file_check_target(s->chart);
 }
 
 static ddpm_status open_sets(session *s, const char *samples, const char *data)
@@ -296,7 +297,7 @@ static ddpm_status prepare(session *s, const char *samples, const char *data, in
     DDPM_TRY(open_sets(s, samples, data));
     DDPM_TRY(read_queries(s, &s->samples, asked));
     s->rows = s->v->rows < s->samples.n ? s->v->rows : s->samples.n;
-    if (s->control.set) DDPM_TRY(read_queries(s, &s->control, s->samples.n));
+    if (s->control.set) DDPM_TRY(read_queries(s, &s->control, s->samples.n > DEFAULT_SAMPLES ? s->samples.n : DEFAULT_SAMPLES));
     else tool_message(s->ev, "without --control there is nothing to compare the distances with; give images like the training images, such as DATA:test");
     image_set_describe(s->data, text, sizeof text);
     tool_message(s->ev, "%d images of %s; %s: %s", s->samples.n, samples, data, text);

@@ -114,8 +114,8 @@ static ddpm_status reserve(nll_session *s, batch_buffers *b)
     const size_t n = (size_t)s->batch, terms = n * (size_t)s->plan.calls, len = nll_image_len(s);
     *b = (batch_buffers){ .x = malloc(n * len * sizeof *b->x), .y = calloc(n, sizeof *b->y),
                           .r = { .row = calloc(terms, sizeof *b->r.row), .factor = calloc(terms, sizeof *b->r.factor),
-                                 .term = calloc(terms, sizeof *b->r.term) } };
-    if (b->x && b->y && b->r.row && b->r.factor && b->r.term) return reserve_conditions(s, b);
+                                 .term = calloc(terms, sizeof *b->r.term), .other = calloc(terms, sizeof *b->r.other) } };
+    if (b->x && b->y && b->r.row && b->r.factor && b->r.term && b->r.other) return reserve_conditions(s, b);
     return ddpm_fail(DDPM_ENOMEM, "no memory for %d images at once; use a smaller --batch", s->batch);
 }
 
@@ -203,7 +203,7 @@ ddpm_status nll_open(nll_session *s, const char *model, const char *data)
     DDPM_TRY(model_open_with(model, s->request->v.weights, s->request, &s->file));
     s->model = model_describe(s->file);
     DDPM_TRY(choose_process(s));
-    DDPM_TRY(model_data_open(s->model, s->request, data, s->ev, &s->data));
+    DDPM_TRY(model_data_open(s->model, s->request, data, s->own_labels, s->ev, &s->data));
     DDPM_TRY(choose_images(s));
     DDPM_TRY(nll_reserve_terms(s));
     return model_fingerprint(s->file, s->fingerprint);

@@ -8,8 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <unistd.h>
 
 enum { TERMS = 3 };
 static const char *const TERM_NAME[TERMS] = { "vb", "xstart_mse", "mse" };
@@ -57,23 +55,14 @@ static double rmse(const nll_session *s)
 
 /* --- terms that are kept ------------------------------------------------------------------ */
 
-static bool ends_with(const char *text, const char *end)
-{
-    const size_t n = strlen(text), m = strlen(end);
-    return n >= m && !strcasecmp(text + n - m, end);
-}
-
 ddpm_status nll_check_output(nll_session *s)
 {
-    const char *out = s->request->v.output, *slash = strrchr(out, '/');
-    char folder[OPTION_STRING_SIZE];
+    const char *out = s->request->v.output;
     if (!out[0]) return DDPM_OK;
-    s->kind = ends_with(out, ".csv") ? NLL_OUT_CSV : ends_with(out, ".npz") ? NLL_OUT_NPZ : ends_with(out, ".svg") ? NLL_OUT_SVG : NLL_OUT_NONE;
+    s->kind = file_has_ending(out, ".csv") ? NLL_OUT_CSV : file_has_ending(out, ".npz") ? NLL_OUT_NPZ : file_has_ending(out, ".svg") ? NLL_OUT_SVG : NLL_OUT_NONE;
     if (s->kind == NLL_OUT_NONE)
         return ddpm_fail(DDPM_EINVAL, "-o %s: the name must end in .csv (a line for each image), .npz (every term) or .svg (charts over t)", out);
-    if (!slash) snprintf(folder, sizeof folder, ".");
-    else snprintf(folder, sizeof folder, "%.*s", slash == out ? 1 : (int)(slash - out), out);
-    return access(folder, W_OK) == 0 ? DDPM_OK : file_fail("cannot write into", folder);
+    return file_check_target(out);
 }
 
 ddpm_status nll_reserve_terms(nll_session *s)
@@ -292,7 +281,7 @@ static ddpm_status print(const nll_session *s, char **text)
 
 ddpm_status nll_report(const nll_session *s, const char *data, char **text, json **summary)
 {
-    if (s->kind != NLL_OUT_NONE) tool_message(s->ev, "every image: %s", s->request->v.output);
+    if (s->kind != NLL_OUT_NONE) tool_message(s->ev, "%s: %s", s->kind == NLL_OUT_SVG ? "charts" : "every image", s->request->v.output);
     DDPM_TRY(print(s, text));
     return summarise(s, data, summary);
 }

@@ -22,6 +22,7 @@ typedef struct {
     const tool_events *ev;
     int               usual;         /* images when nobody says how many                */
     bool              all_terms;     /* whatever --steps says                           */
+    bool              own_labels;    /* --class is for data without labels only         */
     model_file       *file;
     const model_description *model;
     char              fingerprint[9];
@@ -50,7 +51,7 @@ typedef struct {
 
 size_t      nll_image_len(const nll_session *s);
 
-/* Fill in request, ev, usual, all_terms; the rest starts at zero. open finds what is wrong with model, data and options; load
+/* Fill in request, ev, usual, all_terms, own_labels; the rest starts at zero. open finds what is wrong with model, data and options; load
  * takes the engine and the weights; measure walks over the images (ESTOPPED: on request). Close also after an error. */
 ddpm_status nll_open(nll_session *s, const char *model, const char *data);
 ddpm_status nll_load(nll_session *s);

@@ -9,12 +9,11 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { USUAL_IMAGES = 100, ROWS = 8, COLUMNS = 12, FRAMES = 60, TAILS = 8, PATH_SIZE = 4096 };
+enum { USUAL_IMAGES = 100, ROWS = 8, COLUMNS = 12, FRAMES = 60, TAILS = 8 };
 
-ddpm_status progressive_path(const progressive_session *s, const char *name, size_t size, char *path)
+void progressive_path(const progressive_session *s, const char *name, char path[PROGRESSIVE_PATH_SIZE])
 {
-    if (snprintf(path, size, "%s/%s", s->request->v.output, name) < (int)size) return DDPM_OK;
-    return ddpm_fail(DDPM_EINVAL, "-o %s: the path is too long", s->request->v.output);
+    snprintf(path, PROGRESSIVE_PATH_SIZE, "%s/%s", s->request->v.output, name);
 }
 
 /* --- one call of the sampler --------------------------------------------------------------- */
@@ -93,26 +92,39 @@ static ddpm_status run(walk *w, bool given_xT)
     return generator_interrupted(&w->s->g, "before all pictures were drawn");
 }
 
+/* What a picture depends on beside the model and the chain. label: a class by number, or the word for all of them. */
+typedef struct { char seed[32]; png_pair pair[2]; int count; } own_text;
+
+static void say_own(const progressive_session *s, const char *label, own_text *t)
+{
+    snprintf(t->seed, sizeof t->seed, "%lld", (long long)s->request->v.seed);
+    t->pair[0] = (png_pair){ "seed", t->seed };
+    t->pair[1] = (png_pair){ "class", label };
+    t->count = s->g.model->s.v.class_cond ? 2 : 1;
+}
+
 /* --- x_0 along the chain ------------------------------------------------------------------------ */
 
 static ddpm_status write_generation(const progressive_session *s, const walk *w)
 {
     const size_t len = s->g.image_len;
     const int columns = w->frames < COLUMNS ? w->frames : COLUMNS;
-    char path[PATH_SIZE];
+    char path[PROGRESSIVE_PATH_SIZE];
+    own_text own;
     uint8_t *grid = malloc((size_t)(w->n * columns) * len);
     if (!grid) return ddpm_fail(DDPM_ENOMEM, "no memory for the pictures");
     for (int k = 0; k < w->n * columns; k++) {
         const int frame = columns > 1 ? k % columns * (w->frames - 1) / (columns - 1) : 0;
         memcpy(grid + (size_t)k * len, w->film + ((size_t)(k / columns) * (size_t)w->frames + (size_t)frame) * len, len);
     }
-    ddpm_status status = progressive_path(s, "x0.png", sizeof path, path);
-    if (status == DDPM_OK) status = generator_write_grid(&s->g, path, grid, w->n * columns, columns, NULL, 0);
+    say_own(s, s->request->v.class_label, &own);
+    progressive_path(s, "x0.png", path);
+    const ddpm_status status = generator_write_grid(&s->g, path, grid, w->n * columns, columns, own.pair, own.count);
     free(grid);
     DDPM_TRY(status);
     const frames_film film = { .images = w->n, .frames = w->frames, .columns = w->n / 2, .delay = 6, .rest = 150, .pixels = w->film };
-    DDPM_TRY(progressive_path(s, "x0.gif", sizeof path, path));
-    return frames_write(&s->g, path, &film, NULL, 0);
+    progressive_path(s, "x0.gif", path);
+    return frames_write(&s->g, path, &film, own.pair, own.count);
 }
 
 static ddpm_status generation(progressive_session *s)
@@ -166,14 +178,19 @@ static ddpm_status continue_from(progressive_session *s, int level, const float 
 
 static ddpm_status share(progressive_session *s, walk *w, float *x, uint8_t *grid)
 {
-    const size_t row = (TAILS + 1) * s->g.image_len;
-    char path[PATH_SIZE];
-    rng_normals((rng_address){ (uint64_t)s->request->v.seed, RNG_XT, 0, 0 }, 0, s->g.image_len, w->state);
+    const size_t len = s->g.image_len, row = (TAILS + 1) * len;
+    char path[PROGRESSIVE_PATH_SIZE], label[32];
+    own_text own;
+    rng_normals((rng_address){ (uint64_t)s->request->v.seed, RNG_XT, 0, 0 }, 0, len, w->state);
+    for (int k = 1; k < PROGRESSIVE_LEVELS && !level_skip(s, k); k++) memcpy(w->state + (size_t)k * len, w->state, len * sizeof *w->state);
     DDPM_TRY(class_of(s, 0, &w->y[0]));
     DDPM_TRY(run(w, false));
-    for (int k = 0; k < PROGRESSIVE_LEVELS; k++) DDPM_TRY(continue_from(s, k, w->state + (size_t)k * s->g.image_len, w->y[0], x, grid + (size_t)k * row));
-    DDPM_TRY(progressive_path(s, "shared.png", sizeof path, path));
-    return generator_write_grid(&s->g, path, grid, PROGRESSIVE_LEVELS * (TAILS + 1), TAILS + 1, NULL, 0);
+    for (int k = 0; k < PROGRESSIVE_LEVELS; k++) DDPM_TRY(continue_from(s, k, w->state + (size_t)k * len, w->y[0], x, grid + (size_t)k * row));
+    if (w->y[0] < s->g.model->s.v.num_classes) snprintf(label, sizeof label, "%d", w->y[0]);
+    else snprintf(label, sizeof label, "none");
+    say_own(s, label, &own);
+    progressive_path(s, "shared.png", path);
+    return generator_write_grid(&s->g, path, grid, PROGRESSIVE_LEVELS * (TAILS + 1), TAILS + 1, own.pair, own.count);
 }
 
 static ddpm_status sharing(progressive_session *s)
@@ -197,13 +214,15 @@ static ddpm_status open_all(progressive_session *s, const char *model, const cha
     const char *out = s->request->v.output;
     int y;
     if (!out[0]) return ddpm_fail(DDPM_EINVAL, "no output; give -o FOLDER");
+    const size_t n = strlen(out);
+    if (n > 4 && !strcmp(out + n - 4, ".png")) return ddpm_fail(DDPM_EINVAL, "-o %s: several files are written; give the name of a folder", out);
     if (file_exists(out) && !file_is_dir(out)) return ddpm_fail(DDPM_EINVAL, "-o %s is a file; give the name of a folder", out);
     DDPM_TRY(settings_set(s->request, "sampler", "ddpm", ORIGIN_CONFIG));
-    if (s->request->v.clip == SAMPLE_CLIP_NONE) s->request->v.clip_denoised = false;
-    s->bound = (nll_session){ .request = s->request, .ev = s->ev, .usual = USUAL_IMAGES, .all_terms = true };
+    s->bound = (nll_session){ .request = s->request, .ev = s->ev, .usual = USUAL_IMAGES, .all_terms = true, .own_labels = true };
     const bool ours = engine_prefer_f32(s->request);
     DDPM_TRY(generator_open(model, s->request, s->ev, &s->g));
     DDPM_TRY(class_of(s, 0, &y));
+    s->request->v.clip_denoised = s->g.how.p.clip != CLIP_NONE;          /* the bound is of the chain that draws the pictures */
     DDPM_TRY(nll_open(&s->bound, model, data));
     DDPM_TRY(dir_make(out));
     if (access(out, W_OK)) return file_fail("cannot write into", out);

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { ROWS = 10, PATH_SIZE = 4096 };
+enum { ROWS = 10 };
 
 static int length(const progressive_session *s) { return s->bound.plan.T; }
 
@@ -16,9 +16,9 @@ static int length(const progressive_session *s) { return s->bound.plan.T; }
 static ddpm_status write_csv(const progressive_session *s)
 {
     const int T = length(s);
-    char path[PATH_SIZE], *text = NULL;
+    char path[PROGRESSIVE_PATH_SIZE], *text = NULL;
     size_t size = 0;
-    DDPM_TRY(progressive_path(s, "rate_distortion.csv", sizeof path, path));
+    progressive_path(s, "rate_distortion.csv", path);
     FILE *f = open_memstream(&text, &size);
     if (!f) return ddpm_fail(DDPM_ENOMEM, "no memory for the lines of %s", path);
     fprintf(f, "reverse_steps,timestep,rate,mse,rmse\n");
@@ -50,8 +50,8 @@ static ddpm_status draw_charts(const progressive_session *s, const char *path, d
 
 static ddpm_status write_charts(const progressive_session *s)
 {
-    char path[PATH_SIZE];
-    DDPM_TRY(progressive_path(s, "rate_distortion.svg", sizeof path, path));
+    char path[PROGRESSIVE_PATH_SIZE];
+    progressive_path(s, "rate_distortion.svg", path);
     double *number = calloc(3 * (size_t)length(s), sizeof *number);
     if (!number) return ddpm_fail(DDPM_ENOMEM, "no memory for a curve of %d points", length(s));
     const ddpm_status status = draw_charts(s, path, number);

@@ -7,7 +7,7 @@
 #include "api/nll_session.h"
 #include "diffusion/rate_distortion.h"
 
-enum { PROGRESSIVE_LEVELS = 5 };
+enum { PROGRESSIVE_LEVELS = 5, PROGRESSIVE_PATH_SIZE = OPTION_STRING_SIZE + 64 };
 
 /* Images that share x_t: how far they still differ. */
 typedef struct {
@@ -27,8 +27,8 @@ typedef struct {
     double             begin;
 } progressive_session;
 
-/* The path of a file in the folder of -o. EINVAL: too long. */
-ddpm_status progressive_path(const progressive_session *s, const char *name, size_t size, char *path);
+/* The path of a file in the folder of -o. */
+void        progressive_path(const progressive_session *s, const char *name, char path[PROGRESSIVE_PATH_SIZE]);
 
 /* After nll_measure: the curve into s->point, rate_distortion.csv and .svg. */
 ddpm_status progressive_curve(progressive_session *s);

@@ -3,6 +3,7 @@
 #include "api/latents.h"
 #include "api/measure.h"
 #include "base/rng.h"
+#include "io/file.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +33,18 @@ static ddpm_status choose_images(sample_session *s)
     s->batch = v->batch_size ? v->batch_size : SAMPLING_BATCH;
     if (s->batch > s->count) s->batch = s->count;
     return DDPM_OK;
+}
+
+/* --xT must have a latent for every image. */
+static ddpm_status count_latents(const sample_session *s)
+{
+    const char *path = s->request->v.xT;
+    int64_t count;
+    if (!path[0]) return DDPM_OK;
+    DDPM_TRY(generator_count_latents(&s->g, path, &count));
+    if (count >= (int64_t)s->first_index + s->count) return DDPM_OK;
+    return ddpm_fail(DDPM_EINVAL, "%s holds %lld latents; images up to number %lld are asked for (-n, --index)", path, (long long)count,
+                     (long long)s->first_index + s->count - 1);
 }
 
 /* One image for each small one, unless it is said how many. */
@@ -174,6 +187,7 @@ static ddpm_status prepare(sample_session *s, const char *model)
     DDPM_TRY(sample_start_check(s->request));
     DDPM_TRY(generator_open(model, s->request, s->ev, &s->g));
     DDPM_TRY(open_base(s));
+    DDPM_TRY(count_latents(s));
     DDPM_TRY(sample_start_open(s));
     s->labels = calloc((size_t)s->count, sizeof *s->labels);
     s->pixels = malloc((size_t)(s->kind == SAMPLE_FOLDER ? s->batch : s->count) * s->g.image_len);
@@ -231,6 +245,7 @@ ddpm_status tool_sample(settings *request, const char *model, const tool_events 
                      s.g.how.steps.T - s.start.skip, measure_now() - begin, request->v.output);
         status = summarise(&s, measure_now() - begin, summary);
     }
+    if (status != DDPM_OK) dir_unmake(request->v.output, s.made);
     session_close(&s);
     return status;
 }

@@ -6,23 +6,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
 enum { PATH_SIZE = 4096, SOURCE_SIZE = 4 * OPTION_STRING_SIZE };
 
-static bool ends_with(const char *text, const char *end)
-{
-    const size_t n = strlen(text), m = strlen(end);
-    return n >= m && !strcasecmp(text + n - m, end);
-}
-
 sample_out sample_output_kind(const settings *request)
 {
     const char *out = request->v.output;
-    if (ends_with(out, ".gif")) return SAMPLE_GIF;
-    if (ends_with(out, ".npz")) return SAMPLE_NPZ;
-    if (!ends_with(out, ".png")) return SAMPLE_FOLDER;
+    if (file_has_ending(out, ".gif")) return SAMPLE_GIF;
+    if (file_has_ending(out, ".npz")) return SAMPLE_NPZ;
+    if (!file_has_ending(out, ".png")) return SAMPLE_FOLDER;
     return request->v.film == FILM_AUTO ? SAMPLE_GRID : SAMPLE_STRIP;
 }
 
@@ -48,8 +41,8 @@ ddpm_status sample_output_check(sample_session *s)
     for (int64_t square = 0; !s->columns; square++)          /* unless each class has its column */
         if (square * square >= s->count) s->columns = (int)square;
     if (s->kind == SAMPLE_GRID) DDPM_TRY(draw_grid_size(s->count, s->g.height, s->g.width, s->columns, &w, &h));
-    if (s->kind != SAMPLE_FOLDER) return generator_check_output(out);
-    DDPM_TRY(dir_make(out));
+    if (s->kind != SAMPLE_FOLDER) return file_check_target(out);
+    DDPM_TRY(dir_make_new(out, &s->made));
     return access(out, W_OK) == 0 ? DDPM_OK : file_fail("cannot write into", out);
 }
 

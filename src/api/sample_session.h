@@ -50,6 +50,7 @@ typedef struct {
     sample_out        kind;
     int               count, batch, columns;
     int               calls;         /* network calls of a batch                     */
+    int               made;          /* folders, for the output                      */
     uint64_t          first_seed, first_index;
     bool              by_seed;       /* image k has seed first_seed + k and index 0  */
     uint8_t          *pixels;        /* all images [count,h,w,c]; folders: one batch */

@@ -18,6 +18,10 @@ ddpm_status sample_start_check(const settings *request)
     if (v->start_image[0] && v->xT[0]) return ddpm_fail(DDPM_EINVAL, "--start_image contradicts --xT; give one of them");
     if (v->inpaint[0] && !v->mask[0]) return ddpm_fail(DDPM_EINVAL, "--inpaint needs --mask FILE, a picture of the images' size that is white where pixels are known");
     if (!v->start_image[0]) DDPM_TRY(needs(request, "start_step", "start_image"));
+    if (!v->start_image[0] && !v->inpaint[0] && !v->base_samples[0]) {
+        DDPM_TRY(needs(request, "fit", "start_image, --inpaint or --base_samples"));
+        DDPM_TRY(needs(request, "labels", "start_image, --inpaint or --base_samples"));
+    }
     if (v->inpaint[0]) return DDPM_OK;
     DDPM_TRY(needs(request, "mask", "inpaint"));
     DDPM_TRY(needs(request, "jump_length", "inpaint"));
@@ -97,9 +101,7 @@ static ddpm_status choose_labels(sample_session *s, const char *data)
     sample_start *start = &s->start;
     start->own_labels = s->g.model->s.v.class_cond && !sampling_given(s->request, "class");
     if (!start->own_labels) return DDPM_OK;
-    if (!dataset_has_labels(start->data.data))
-        return ddpm_fail(DDPM_EINVAL, "this model is class-conditional and %s has no labels; give --class, or say with --labels where they come from", data);
-    return model_data_classes(&start->data, data, s->ev);
+    return model_data_classes(&start->data, data, true, s->ev);
 }
 
 ddpm_status sample_start_open(sample_session *s)
@@ -152,7 +154,7 @@ static int64_t number_of(const sample_session *s, int k)
 int64_t sample_start_class(const sample_session *s, int k)
 {
     const model_data *d = &s->start.data;
-    return d->class_of[dataset_label(d->data, number_of(s, k))];
+    return d->class_of ? d->class_of[dataset_label(d->data, number_of(s, k))] : d->one_class;
 }
 
 ddpm_status sample_start_fill(sample_session *s, const draw_batch *draw)

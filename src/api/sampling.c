@@ -203,6 +203,8 @@ static ddpm_status choose_steps(const choice *c)
 {
     const settings_values *v = &c->request->v;
     const char *spec = v->timestep_respacing[0] ? v->timestep_respacing : !strncmp(v->spacing, OPENAI, sizeof OPENAI - 1) ? v->spacing + sizeof OPENAI - 1 : NULL;
+    if (v->timestep_respacing[0] && sampling_given(c->request, "spacing"))
+        return ddpm_fail(DDPM_EINVAL, "--timestep_respacing contradicts --spacing; both say which steps, give one of them");
     if (spec && sampling_given(c->request, "steps")) return ddpm_fail(DDPM_EINVAL, "--steps contradicts the list of steps \"%s\"; give one of them", spec);
     if (spec) {
         c->s->spacing = spec;

@@ -235,8 +235,19 @@ static ddpm_status choose_folder(train_session *t)
     char config[MODEL_PATH_SIZE];
     snprintf(config, sizeof config, "%s/config.json", t->run);
     if (t->s->v.fresh && file_exists(config)) return ddpm_fail(DDPM_EINVAL, "--fresh: %s already holds a run; use another -o", out);
-    DDPM_TRY(dir_make(t->run));
+    DDPM_TRY(dir_make_new(t->run, &t->made));
     return run_lock_take(t->run, &t->lock);
+}
+
+/* A refused run leaves nothing: neither the lock, where nothing else is, nor the folders made for it. */
+static void undo_folder(const train_session *t)
+{
+    char **names = NULL;
+    int count = 0;
+    if (!t->made) return;
+    if (t->lock && dir_list(t->run, &names, &count) == DDPM_OK && count == 1) dir_remove_tree(t->run, "lock");
+    dir_list_free(names, count);
+    dir_unmake(t->run, t->made);
 }
 
 /* The bits of a run that goes on are those of the uninterrupted one only with the same images and kernels. */
@@ -336,6 +347,7 @@ ddpm_status tool_train(settings *s, const char *data, const char *command, const
     t->ev = ev;
     ddpm_status status = prepare(t, data, command);
     if (status == DDPM_OK) status = run(t);
+    else undo_folder(t);
     if (status == DDPM_OK || status == DDPM_ESTOPPED) {
         const ddpm_status told = summarise(t, summary);
         if (status == DDPM_OK) status = told;

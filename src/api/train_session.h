@@ -21,6 +21,7 @@ typedef struct {
     char              run[RUN_PATH_SIZE], last[MODEL_PATH_SIZE];   /* folder; newest checkpoint or "" */
     char              provenance[1024];
     run_lock         *lock;
+    int               made;          /* folders, the last of them the run's             */
     dataset          *data;
     char            **class_names;   /* [n_class_names], the strings are the data set's */
     int               n_class_names;

@@ -200,7 +200,7 @@ static ddpm_status folder_open(dataset *d, dataset_part part, const dataset_opti
     if (f->count == 0)
         return ddpm_fail(DDPM_EFORMAT, "%s holds no images: no file in it ends in .png, .jpg or .jpeg", f->root);
     probed p;
-    DDPM_TRY(folder_probe_sample(f, o->strict, &p));
+    DDPM_TRY(folder_probe_sample(f, o->strict || d->format == &dataset_file, &p));
     d->count = f->count;
     d->h = p.h;
     d->w = p.w;

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <libgen.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,20 +20,46 @@ enum { TREE_MAX_DEPTH = 32 };
 
 /* --- making and listing ------------------------------------------------------ */
 
-ddpm_status dir_make(const char *path)
+ddpm_status file_check_target(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char folder[PATH_MAX];
+    if (file_is_dir(path)) return ddpm_fail(DDPM_EINVAL, "-o %s is a folder; give the name of a file", path);
+    if (!slash) snprintf(folder, sizeof folder, ".");
+    else snprintf(folder, sizeof folder, "%.*s", slash == path ? 1 : (int)(slash - path), path);
+    return access(folder, W_OK) == 0 ? DDPM_OK : file_fail("cannot write into", folder);
+}
+
+ddpm_status dir_make_new(const char *path, int *made)
 {
     char *part = strdup(path);
+    *made = 0;
     if (!part) return ddpm_fail(DDPM_ENOMEM, "no memory to make folder %s", path);
     ddpm_status s = DDPM_OK;
     for (char *p = part + 1; s == DDPM_OK && p[-1] != 0; p++) {
         if (*p != '/' && *p != 0) continue;
         const char saved = *p;
         *p = 0;
-        if (mkdir(part, 0755) != 0 && !file_is_dir(part)) s = file_fail("cannot make folder", part);
-        *p = saved;
+        if (mkdir(part, 0755) == 0) ++*made;
+        else if (!file_is_dir(part)) s = file_fail("cannot make folder", part);
+        if (s == DDPM_OK) *p = saved;
+        else if (*made) dir_unmake(dirname(part), *made);
     }
     free(part);
     return s;
+}
+
+void dir_unmake(const char *path, int made)
+{
+    char *part = strdup(path);
+    for (char *p = part; p && made > 0 && rmdir(p) == 0; made--) p = dirname(p);
+    free(part);
+}
+
+ddpm_status dir_make(const char *path)
+{
+    int made;
+    return dir_make_new(path, &made);
 }
 
 static int compare_names(const void *a, const void *b)

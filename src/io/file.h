@@ -39,6 +39,11 @@ ddpm_status file_read_all(const char *path, size_t max_bytes, uint8_t **bytes, s
 
 bool file_exists(const char *path);                  /* anything of that name   */
 bool file_is_dir(const char *path);                  /* follows symbolic links  */
+bool file_has_ending(const char *path, const char *ending);   /* ".png", in any case     */
+
+/* Could a file be written there? What would fail after all the work can fail before it. EINVAL: it is a folder;
+ * EIO: the folder around it is not there or cannot be written into. */
+ddpm_status file_check_target(const char *path);
 
 /* --- writing --------------------------------------------------------------- */
 
@@ -69,6 +74,11 @@ ddpm_status file_append(const char *path, const void *data, size_t len);
 
 /* mkdir -p, mode 0755. Existing folders are fine. */
 ddpm_status dir_make(const char *path);
+
+/* The same, all of them or none; *made counts the new folders. dir_unmake is the way back: it removes so many from
+ * PATH upwards, as long as they are empty, and leaves the last sentence alone. */
+ddpm_status dir_make_new(const char *path, int *made);
+void        dir_unmake(const char *path, int made);
 
 /* fsync every file and folder below `tmp_dir`, rename it to `final_dir` (same file
  * system, must not exist or be an empty folder) and fsync the parent. */

@@ -147,3 +147,96 @@ void gif_writer_abort(gif_writer *w)
 {
     if (w) release(w, false);
 }
+
+/* --- reading ------------------------------------------------------------------ */
+
+typedef struct { const uint8_t *bytes; size_t len, at, said; const char *where; char *comment; } gif_source;
+
+static int give(GifFileType *gif, GifByteType *out, int len)
+{
+    gif_source *s = gif->UserData;
+    const size_t n = s->len - s->at < (size_t)len ? s->len - s->at : (size_t)len;
+    memcpy(out, s->bytes + s->at, n);
+    s->at += n;
+    return (int)n;
+}
+
+static ddpm_status bad_film(const gif_source *s, const char *why)
+{
+    return ddpm_fail(DDPM_EFORMAT, "%s is damaged or no GIF, at byte %zu: %s", s->where, s->at, why);
+}
+
+static ddpm_status giflib_failed(const gif_source *s, int error)
+{
+    const char *why = GifErrorString(error);
+    return error == D_GIF_ERR_NOT_ENOUGH_MEM ? ddpm_fail(DDPM_ENOMEM, "no memory to read %s", s->where) : bad_film(s, why ? why : "it is not understood");
+}
+
+/* A block: its length, then so many bytes. */
+static ddpm_status add_comment(gif_source *s, const GifByteType *block)
+{
+    const size_t n = block[0];
+    if (s->said + n > GIF_MAX_COMMENT) return bad_film(s, "its comment is too long");
+    if (memchr(block + 1, 0, n)) return bad_film(s, "its comment is no text");
+    char *longer = realloc(s->comment, s->said + n + 1);
+    if (!longer) return ddpm_fail(DDPM_ENOMEM, "no memory to read %s", s->where);
+    memcpy(longer + s->said, block + 1, n);
+    s->said += n;
+    longer[s->said] = 0;
+    s->comment = longer;
+    return DDPM_OK;
+}
+
+static ddpm_status read_extension(GifFileType *gif)
+{
+    gif_source *s = gif->UserData;
+    GifByteType *block;
+    int code;
+    if (DGifGetExtension(gif, &code, &block) != GIF_OK) return giflib_failed(s, gif->Error);
+    while (block) {
+        if (code == COMMENT_EXT_FUNC_CODE) DDPM_TRY(add_comment(s, block));
+        if (DGifGetExtensionNext(gif, &block) != GIF_OK) return giflib_failed(s, gif->Error);
+    }
+    return DDPM_OK;
+}
+
+static ddpm_status skip_frame(GifFileType *gif)
+{
+    const gif_source *s = gif->UserData;
+    const GifImageDesc *frame = &gif->Image;
+    GifByteType *block;
+    int size;
+    if (DGifGetImageDesc(gif) != GIF_OK) return giflib_failed(s, gif->Error);
+    if (frame->Width < 1 || frame->Height < 1 || frame->Left + frame->Width > gif->SWidth || frame->Top + frame->Height > gif->SHeight)
+        return bad_film(s, "a frame lies outside the film");
+    if (DGifGetCode(gif, &size, &block) != GIF_OK) return giflib_failed(s, gif->Error);
+    if (!block) return bad_film(s, "a frame has no pixels");
+    while (block)
+        if (DGifGetCodeNext(gif, &block) != GIF_OK) return giflib_failed(s, gif->Error);
+    return DDPM_OK;
+}
+
+static ddpm_status read_records(GifFileType *gif)
+{
+    const gif_source *s = gif->UserData;
+    for (;;) {
+        GifRecordType type;
+        if (DGifGetRecordType(gif, &type) != GIF_OK) return giflib_failed(s, gif->Error);
+        if (type == TERMINATE_RECORD_TYPE) return gif->ImageCount ? DDPM_OK : bad_film(s, "it has no frame");
+        if (type == EXTENSION_RECORD_TYPE) DDPM_TRY(read_extension(gif));
+        if (type == IMAGE_DESC_RECORD_TYPE) DDPM_TRY(skip_frame(gif));
+    }
+}
+
+ddpm_status gif_read_info(const void *bytes, size_t len, const char *where, gif_info *info)
+{
+    gif_source s = { .bytes = bytes, .len = len, .where = where, .comment = calloc(1, 1) };
+    int error = D_GIF_ERR_NOT_ENOUGH_MEM;
+    *info = (gif_info){ 0 };
+    GifFileType *gif = s.comment ? DGifOpen(&s, give, &error) : NULL;
+    const ddpm_status status = gif ? read_records(gif) : giflib_failed(&s, error);
+    if (status == DDPM_OK) *info = (gif_info){ gif->SWidth, gif->SHeight, gif->ImageCount, s.comment };
+    else free(s.comment);
+    if (gif) DGifCloseFile(gif, &error);
+    return status;
+}

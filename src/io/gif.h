@@ -23,4 +23,15 @@ ddpm_status gif_writer_add(gif_writer *w, const image *frame, int delay);
 ddpm_status gif_writer_finish(gif_writer *w);
 void        gif_writer_abort(gif_writer *w);         /* NULL ok */
 
+/* --- reading ----------------------------------------------------------------- */
+
+enum { GIF_MAX_COMMENT = 1 << 16 };
+
+typedef struct { int w, h, frames; char *comment; } gif_info;
+
+/* What a film is, without its pixels, which stay packed: size, frames, and all comments in one text ("" none; the caller
+ * frees it). `where` names the bytes in sentences. EFORMAT: no GIF, no frame, a frame outside the film, a comment of more
+ * than GIF_MAX_COMMENT bytes or with a 0 in it, or no end. */
+ddpm_status gif_read_info(const void *bytes, size_t len, const char *where, gif_info *info);
+
 #endif

@@ -265,6 +265,12 @@ const char *safetensors_metadata(const safetensors *st, const char *key)
     return json_as_string(json_get(json_get(st->header, "__metadata__"), key));
 }
 
+const char *safetensors_next_key(const safetensors *st, const char *key)
+{
+    const json *pairs = json_get(st->header, "__metadata__");
+    return key ? json_next(pairs, key) : json_first(pairs);
+}
+
 const char *safetensors_path(const safetensors *st)
 {
     return st->path;

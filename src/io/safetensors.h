@@ -64,6 +64,8 @@ const safetensors_tensor *safetensors_find(const safetensors *st, const char *na
 ddpm_status safetensors_need(const safetensors *st, const char *name, const safetensors_tensor **t);
 
 const char *safetensors_metadata(const safetensors *st, const char *key); /* borrowed; NULL: absent */
+/* Its keys: the one after `key`, the first after NULL; NULL: no more. Borrowed. */
+const char *safetensors_next_key(const safetensors *st, const char *key);
 const char *safetensors_path(const safetensors *st);                      /* borrowed               */
 
 int64_t     safetensors_len(const safetensors_tensor *t);                 /* elements               */

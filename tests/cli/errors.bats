@@ -45,6 +45,22 @@ setup() {
     fails_with 2 "group" "$DDPM" train "$IMAGES" $NET -o r --steps 1 --norm_groups 8 --use_scale_shift_norm false
 }
 
+@test "a refused run leaves nothing behind" {
+    mkdir empty mine full
+    touch full/note
+    fails_with 65 "image" "$DDPM" train empty $NET -o r
+    [ ! -e r ]
+    fails_with 2 "group" "$DDPM" train "$IMAGES" $NET -o new/r/ --steps 1 --norm_groups 8 --use_scale_shift_norm false
+    [ ! -e new ]
+    fails_with 2 "norm_groups" "$DDPM" train "$IMAGES" $NET -o r --steps 1 --norm_groups 3
+    fails_with 2 "rescale_betas_zero_snr" "$DDPM" train "$IMAGES" $NET -o r --steps 1 --rescale_betas_zero_snr true
+    [ ! -e r ]
+    fails_with 65 "image" "$DDPM" train empty $NET -o mine
+    fails_with 65 "image" "$DDPM" train empty $NET -o full
+    [ -d mine ]
+    [ -e full/note ]
+}
+
 @test "keys and values of a configuration" {
     echo '{"batch_sise": 4}' >c.json
     fails_with 2 "batch_size" "$DDPM" train "$IMAGES" -o r --config c.json
@@ -77,6 +93,7 @@ setup() {
 
 @test "not a model" {
     fails_with 2 "nothing" "$DDPM" sample nothing -o x.png
+    [[ $output == *"looked in "*"/models and "*"/share/ddpm/models"* ]]
     mkdir hollow
     run "$DDPM" sample hollow -o x.png
     [ "$status" -eq 65 ] || [ "$status" -eq 2 ]

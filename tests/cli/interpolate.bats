@@ -3,6 +3,7 @@ setup_file() {
     "$TOOL" "$BATS_FILE_TMPDIR/images" 6 8 8 3
     "$TOOL" "$BATS_FILE_TMPDIR/classes" 6 8 8 3 2
     "$TOOL" "$BATS_FILE_TMPDIR/big" 1 12 10 3
+    "$TOOL" "$BATS_FILE_TMPDIR/grey" 6 8 8 1
     train -q -o "$BATS_FILE_TMPDIR/run" --steps 4 --diffusion_steps 100
     "$DDPM" train "$BATS_FILE_TMPDIR/classes" $NET -q -o "$BATS_FILE_TMPDIR/classes-run" --class_cond true --steps 2
 }
@@ -96,6 +97,48 @@ distance() { "$TOOL" --distance "$1" "$2"; }
     "$DDPM" interpolate "$FASHION" seed:1 seed:2 -o b.png --steps 2 --count 2 2>messages     # has a null class
     grep -q "without a class" messages
     fails_with 2 "needs a class" "$DDPM" interpolate "$FASHION" seed:1 seed:2 -o b.png --guidance 2
+}
+
+@test "pictures say where they go from and to" {
+    between seed:1 seed:22 -o a.png --count 2 --steps 2 --seed 5
+    grep -aPq 'A\x00seed:1' a.png
+    grep -aPq 'B\x00seed:22' a.png
+    grep -aPq 'seed\x005' a.png
+    between "$A" "$B" -o a.gif --count 2 --steps 2
+    grep -aq "A: 00000.png" a.gif
+    grep -aq "B: 00003.png" a.gif
+    "$DDPM" interpolate "$CLASSES_RUN" seed:1 seed:2 seed:3 seed:4 -o a.png --class 1 --steps 2 --count 2 -q
+    grep -aPq 'D\x00seed:4' a.png
+    grep -aPq 'class\x001' a.png
+}
+
+@test "colours become grey only when asked for" {
+    "$DDPM" train "$BATS_FILE_TMPDIR/grey" $NET -q -o grey --steps 1
+    "$DDPM" interpolate grey "$BATS_FILE_TMPDIR/grey/00000.png" "$BATS_FILE_TMPDIR/grey/00001.png" -o a.png --count 2 --steps 2 -q
+    fails_with 2 "8x8x3" "$DDPM" interpolate grey "$A" "$BATS_FILE_TMPDIR/grey/00000.png" -o a.png
+    "$DDPM" interpolate grey "$A" "$BATS_FILE_TMPDIR/grey/00000.png" -o a.png --count 2 --steps 2 -q --fit
+    fails_with 2 "one image file" "$DDPM" interpolate "$RUN" "$A" "$BATS_FILE_TMPDIR/images" -o a.png
+}
+
+@test "images of two channels are no image files" {
+    "$TOOL" alpha 6 8 8 4
+    "$DDPM" train alpha $NET -q -o four --steps 1
+    "$DDPM" convert four two -q
+    rm two/ddpm.json                                 # another program's pipeline, whose tensors have no checksums:
+    sed -i 's/\("\(in\|out\)_channels"\): 4/\1: 2/' two/unet/config.json       # half as many numbers of twice the bytes
+    sed -i 's/ddpm.crc32c/none.crc32c/
+            s/"F32","shape":\[8,4,3,3\]/"F64","shape":[8,2,3,3]/
+            s/"F32","shape":\[4\]/"F64","shape":[2]/
+            s/"F32","shape":\[4,8,3,3\]/"F64","shape":[2,8,3,3]/' two/unet/*.safetensors
+    "$DDPM" interpolate two seed:1 seed:2 -o a.png --count 2 --steps 2 -q --max_isa generic
+    fails_with 2 "8x8x2" "$DDPM" interpolate two "$A" "$B" -o a.png
+    fails_with 2 "not 2" "$DDPM" interpolate two "$A" "$B" -o a.png --fit
+}
+
+@test "a film is not measured as a row" {
+    rows=0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0               # x 10000 columns of 28x28: 144 million pixels
+    fails_with 2 "pixels" "$DDPM" interpolate "$FASHION" no-file.png no-file.png -o a.png --at $rows --count 10000
+    fails_with 74 "no-file.png" "$DDPM" interpolate "$FASHION" no-file.png no-file.png -o a.gif --at $rows --count 10000
 }
 
 @test "what is wrong with a call" {

@@ -145,3 +145,11 @@ near() { awk -v a="$1" -v b="$2" -v e="$3" 'BEGIN { d = a - b; exit !(d <= e && 
     [ "$status" -eq 143 ]
     grep -q "stopped after" messages
 }
+
+@test "a fixed variance's bound is known under the other one too" {
+    "$DDPM" nll "$RUN" "$IMAGES" -n 3 -q --variance small -o small.csv >small.txt
+    "$DDPM" nll "$RUN" "$IMAGES" -n 3 -q --variance large -o large.csv >/dev/null
+    [ "$(cut -d, -f8 small.csv | tail -n +2)" = "$(cut -d, -f3 large.csv | tail -n +2)" ]
+    [ "$(cut -d, -f3 small.csv | tail -n +2)" = "$(cut -d, -f8 large.csv | tail -n +2)" ]
+    grep -q "with variance fixed_large instead of fixed_small" small.txt
+}

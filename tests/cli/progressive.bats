@@ -55,6 +55,45 @@ value() { json x.json "$1"; }
     for file in x0.png shared.png rate_distortion.csv; do cmp p/$file s/$file; done
 }
 
+@test "levels that a short chain has not are levels it has" {
+    progressive -o p --timestep_respacing 3 --json >x.json          # skips 0, 0, 1, 2, 3
+    [ "$(value shared.0.t)" = "$(value shared.1.t)" ]
+    [ "$(value shared.0.rmse)" = "$(value shared.1.rmse)" ]
+    "$TOOL" --cut p/shared.png 2 2 88 8 first.png
+    "$TOOL" --cut p/shared.png 2 12 88 8 second.png
+    cmp first.png second.png
+    progressive -o p --timestep_respacing 2 --json >x.json          # 0, 0, 1, 1, 2
+    [ "$(value shared.0.rmse)" = "$(value shared.1.rmse)" ]
+    [ "$(value shared.2.rmse)" = "$(value shared.3.rmse)" ]
+}
+
+@test "the bound clips as the pictures do" {
+    train -q -o plain --steps 2
+    "$DDPM" convert plain pipeline -q
+    rm pipeline/ddpm.json                            # another program's, of which the scheduler says what it is
+    sed -i 's/ddpm.crc32c/none.crc32c/' pipeline/unet/*.safetensors
+    RUN=pipeline
+    progressive -o p --timestep_respacing 10 --json >x.json
+    [ "$(value clip)" != '"none"' ]
+    progressive -o q --timestep_respacing 10 --clip none
+    differ p/rate_distortion.csv q/rate_distortion.csv
+    sed -i 's/"clip_sample": true/"clip_sample": false/' pipeline/scheduler/*.json
+    progressive -o r --timestep_respacing 10 --json >x.json
+    [ "$(value clip)" = '"none"' ]
+    cmp q/rate_distortion.csv r/rate_distortion.csv
+    cmp q/shared.png r/shared.png
+}
+
+@test "pictures say what they were drawn from" {
+    progressive -o p --timestep_respacing 3 --seed 41
+    grep -aq "seed: 41" p/x0.gif
+    for file in x0.png shared.png; do grep -aPq 'seed\x0041' p/$file; done
+    FASHION=$BATS_TEST_DIRNAME/../../models/fashion
+    "$DDPM" progressive "$FASHION" fashion:test -o q -q -n 1 --timestep_respacing 2 --class 7
+    grep -aq "class: 7" q/x0.gif
+    for file in x0.png shared.png; do grep -aPq 'class\x007' q/$file; done
+}
+
 @test "the table is what people read" {
     progressive -o p >text
     grep -q "reverse steps" text

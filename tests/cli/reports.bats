@@ -26,6 +26,56 @@ setup() {
     fails_with 2 "nothing" "$DDPM" info nothing
 }
 
+@test "info of the program's other outputs" {
+    "$DDPM" sample "$RUN" -q -o a.npz -n 3 --steps 2
+    "$DDPM" info a.npz --json >a.json
+    [ "$(json a.json kind)" = '"samples"' ]
+    [ "$(json a.json images)" -eq 3 ]
+    [ "$(json a.json labelled)" = false ]
+    [ "$(json a.json arrays.0.dtype)" = '"uint8"' ]
+    [ "$(json a.json arrays.0.shape)" = '[3,8,8,3]' ]
+    "$DDPM" info a.npz | grep -q 'arr_0 uint8 \[3,8,8,3\]'
+
+    "$DDPM" sample "$RUN" -q -o a.gif -n 2 --steps 5 --seed 7
+    "$DDPM" info a.gif --json >b.json
+    "$DDPM" info "$RUN" --json >run.json
+    [ "$(json b.json kind)" = '"film"' ]
+    [ "$(json b.json frames)" -eq 5 ]
+    [ "$(json b.json comment.seed)" = '"7"' ]
+    [ "$(json b.json comment.model)" = "$(json run.json model.fingerprint)" ]
+    "$DDPM" info a.gif | grep -Eq '^seed +7$'
+
+    "$DDPM" encode "$RUN" "$IMAGES" -q -o a.safetensors -n 4 --steps 3 >/dev/null
+    "$DDPM" info a.safetensors --json >c.json
+    [ "$(json c.json kind)" = '"latents"' ]
+    [ "$(json c.json images)" -eq 4 ]
+    [ "$(json c.json metadata.steps)" = '"3"' ]
+    [ "$(json c.json metadata.fingerprint)" = "$(json run.json model.fingerprint)" ]
+    "$DDPM" info a.safetensors | grep -q 'xT F32 \[4,3,8,8\]'
+    "$DDPM" info "$(checkpoint "$RUN" 3)/unet/diffusion_pytorch_model.safetensors" --json >d.json
+    [ "$(json d.json kind)" = '"tensors"' ]
+}
+
+@test "info of damaged outputs" {
+    "$DDPM" sample "$RUN" -q -o a.npz -n 3 --steps 2
+    "$DDPM" sample "$RUN" -q -o a.gif -n 2 --steps 2
+    "$DDPM" encode "$RUN" "$IMAGES" -q -o a.safetensors -n 1 --steps 2 >/dev/null
+    for ending in npz gif safetensors; do
+        head -c -20 a.$ending >short.$ending
+        fails_with 65 "short.$ending" "$DDPM" info short.$ending
+        echo nothing >other.$ending
+        fails_with 65 "other.$ending" "$DDPM" info other.$ending
+    done
+}
+
+@test "text of a file cannot command the terminal" {
+    printf 'GIF89a\2\0\1\0\200\0\0\0\0\0\377\377\377!\376\6a: \33[m\0,\0\0\0\0\2\0\1\0\0\2\2\104\12\0;' >a.gif
+    run "$DDPM" info a.gif
+    [ "$status" -eq 0 ]
+    [[ $output == *"?[m"* ]]
+    [[ $output != *$'\e'* ]]
+}
+
 @test "plan says what the command will take" {
     "$DDPM" plan train "$IMAGES" $NET --steps 10 --json >a.json
     [ "$(json a.json parameters)" -gt 1000 ]
@@ -60,4 +110,5 @@ setup() {
     "$DDPM" doctor --json >a.json
     [ "$(json a.json ok)" = true ]
     [ "$(json a.json tests.0.ok)" = true ]
+    [[ $(json a.json bundled_models_places) == *"/share/ddpm/models"* ]]
 }

@@ -82,3 +82,17 @@ draw() { "$DDPM" sample "$RUN" -q --steps 4 --precision f32 "$@"; }
     grep -q "stopped after 0 of 2000 images" messages
     [ ! -e long.png ]
 }
+
+@test "no folder is left where no image was drawn, unless it was there" {
+    mkdir there
+    for folder in new/er/ there; do
+        "$DDPM" sample "$RUN" -o $folder -n 2000 --batch 2000 --sampler ddpm --steps 1000 2>messages 3>&- &
+        pid=$!
+        wait_for grep -q "^model" messages
+        [ -d $folder ]
+        kill -INT $pid
+        wait $pid || [ $? -eq 130 ]
+    done
+    [ ! -e new ]
+    [ -d there ]
+}

@@ -82,7 +82,7 @@ refuses() { local text=$1; shift; fails_with 2 "$text" "$DDPM" sample "$RUN" -o 
     [ "$(json 3.json class)" = '"1"' ]
     "$DDPM" info two/000000.png --json >two.json
     [ "$(json two.json class)" = '"2"' ]
-    fails_with 2 "give --class" "$DDPM" sample "$CLASSES_RUN" -o x.png --start_image "$IMAGES"
+    fails_with 2 "class gives all images one" "$DDPM" sample "$CLASSES_RUN" -o x.png --start_image "$IMAGES"
     "$DDPM" sample "$CLASSES_RUN" -q -o x.png --steps 4 --start_image "$IMAGES" --class 1 -n 1
 }
 
@@ -166,4 +166,13 @@ refuses() { local text=$1; shift; fails_with 2 "$text" "$DDPM" sample "$RUN" -o 
     fails_with 74 "absent" "$DDPM" sample "$RUN" -o out.png --start_image absent
     fails_with 65 "" "$DDPM" sample "$RUN" -o out.png --inpaint "$IMAGES" --mask "$BATS_TEST_FILENAME"
     [ ! -e out.png ]
+}
+
+@test "images without labels are taken without a class where the model knows that" {
+    "$DDPM" sample "$CLASSES_RUN" -q -o flat/ -n 2 --steps 2
+    fails_with 2 "class gives all images one" "$DDPM" nll "$CLASSES_RUN" flat --steps 3
+    "$DDPM" nll "$CLASSES_RUN" flat --steps 3 -q --class 1 >one.txt
+    grep -q "bits/dim" one.txt
+    fails_with 2 "label dropout" "$DDPM" nll "$CLASSES_RUN" flat --steps 3 --class none
+    fails_with 2 "have a class each" "$DDPM" nll "$CLASSES_RUN" flat --steps 3 --class random
 }
