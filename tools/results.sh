@@ -1,5 +1,5 @@
 #!/bin/bash
-# The runs and numbers of docs/results.md: about two hours on two cores. What exists is not made again.
+# The runs and numbers of docs/results.md: a few hours on two cores. What exists is not made again.
 #   results.sh DDPM FOLDER      DDPM: the program; FOLDER: where runs, samples and tables go
 set -eu
 ddpm=$(realpath "$1")

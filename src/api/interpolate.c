@@ -126,9 +126,8 @@ static ddpm_status choose_row(session *s, int k)
 {
     const schedule *steps = &s->g.how.steps;
     const int T = s->g.how.full.T, at = s->request->v.at.v[k];
-    int row = steps->T - 1;
+    const int row = sampling_row(&s->g.how, at);
     if (at > T) return ddpm_fail(DDPM_EINVAL, "--at %d: this model has T = %d timesteps", at, T);
-    while (row >= 0 && steps->timestep_map[row] >= at) row--;
     if (row < 0 && at)
         return ddpm_fail(DDPM_EINVAL, "--at %d: the lowest of the %d timesteps to walk is %d; give 0, or more --steps", at, steps->T, steps->timestep_map[0] + 1);
     s->skip[k] = steps->T - 1 - row;

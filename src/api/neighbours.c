@@ -1,5 +1,3 @@
-#include "metrics/neighbours.h"
-
 #include "api/generator.h"
 #include "api/image_set.h"
 #include "api/measure.h"
@@ -8,6 +6,8 @@
 #include "io/chart.h"
 #include "io/file.h"
 #include "io/image.h"
+#include "metrics/bootstrap.h"
+#include "metrics/neighbours.h"
 #include "train/draw.h"
 
 #include <math.h>
@@ -99,28 +99,16 @@ static ddpm_status search(session *s)
 
 /* --- distances ---------------------------------------------------------------------------- */
 
-static int compare(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static void take_distances(queries *q)
 {
     for (int i = 0; i < q->n; i++) {
         int found;
         q->sorted[i] = q->distance[i] = sqrt((double)neighbours_of(q->near, (size_t)i, &found)->squared);
     }
-    qsort(q->sorted, (size_t)q->n, sizeof *q->sorted, compare);
+    metrics_sort(q->sorted, (size_t)q->n);
 }
 
-/* Linear between the values, as numpy's percentile. */
-static double quantile(const queries *q, double share)
-{
-    const double place = share * (q->n - 1), below = floor(place);
-    const int k = (int)below;
-    return k + 1 < q->n ? q->sorted[k] + (place - below) * (q->sorted[k + 1] - q->sorted[k]) : q->sorted[q->n - 1];
-}
+static double quantile(const queries *q, double share) { return metrics_quantile(q->sorted, (size_t)q->n, share); }
 
 static double share_below(const queries *q, double mark)
 {

@@ -37,8 +37,7 @@ static ddpm_status choose_row(const settings *request, const sampling *how, int 
     if (step > T) return ddpm_fail(DDPM_EINVAL, "--start_step %d: this model has timesteps 1 to %d", step, T);
     if (!how->method->run_from)
         return ddpm_fail(DDPM_EINVAL, "--start_image: the sampler %s cannot start in the middle of the chain; use ddpm or ddim", how->method->name);
-    int row = how->steps.T - 1;
-    while (row >= 0 && how->steps.timestep_map[row] >= step) row--;
+    const int row = sampling_row(how, step);
     if (row < 0)
         return ddpm_fail(DDPM_EINVAL, "--start_step %d: the lowest of the %d timesteps to walk is %d; start higher, or walk more with --steps", step,
                          how->steps.T, how->steps.timestep_map[0] + 1);

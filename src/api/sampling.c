@@ -318,3 +318,10 @@ void sampling_free(sampling *s)
     schedule_free(&s->steps);
     *s = (sampling){ 0 };
 }
+
+int sampling_row(const sampling *s, int step)
+{
+    int row = s->steps.T - 1;
+    while (row >= 0 && s->steps.timestep_map[row] >= step) row--;
+    return row;
+}

@@ -43,6 +43,9 @@ ddpm_status sampling_check_training(const settings *s);
 ddpm_status sampling_new(const settings *model, const settings *request, sampling *s);
 void        sampling_free(sampling *s);      /* empties *s */
 
+/* The noisiest row to walk whose timestep, counted from 1 as the papers do, is at most `step`; -1: all lie above it. */
+int         sampling_row(const sampling *s, int step);
+
 /* Images in one network call of one worker: keeps a chunk's activations near the cache. */
 int         sampling_chunk(int height, int width);
 

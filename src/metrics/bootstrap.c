@@ -61,12 +61,13 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Linear between the order statistics, as numpy's percentile. */
-static double quantile(const double *sorted, int n, double q)
+void metrics_sort(double *values, size_t n) { qsort(values, n, sizeof *values, compare); }
+
+double metrics_quantile(const double *sorted, size_t n, double q)
 {
-    const double place = q * (n - 1), below = floor(place);
-    const int k = (int)below;
-    return k + 1 < n ? sorted[k] + (place - below) * (sorted[k + 1] - sorted[k]) : sorted[n - 1];
+    const double place = q * (double)(n - 1);
+    const size_t k = (size_t)place;
+    return k + 1 < n ? sorted[k] + (place - (double)k) * (sorted[k + 1] - sorted[k]) : sorted[n - 1];
 }
 
 /* Replicates lie above the estimate as the estimate lies above the truth, both for being
@@ -76,8 +77,8 @@ void bootstrap_summarise(double estimate, double level, double *distance, int re
     double mean = 0, squares = 0;
     for (int i = 0; i < replicates; i++) mean += distance[i] / replicates;
     for (int i = 0; i < replicates; i++) squares += (distance[i] - mean) * (distance[i] - mean);
-    qsort(distance, (size_t)replicates, sizeof *distance, compare);
-    const double tail = (1 - level) / 2, low = estimate + quantile(distance, replicates, tail) - mean;
-    *interval = (bootstrap_interval){ .low = low > 0 ? low : 0, .high = estimate + quantile(distance, replicates, 1 - tail) - mean,
+    metrics_sort(distance, (size_t)replicates);
+    const double tail = (1 - level) / 2, low = estimate + metrics_quantile(distance, (size_t)replicates, tail) - mean;
+    *interval = (bootstrap_interval){ .low = low > 0 ? low : 0, .high = estimate + metrics_quantile(distance, (size_t)replicates, 1 - tail) - mean,
                                       .deviation = sqrt(squares / (replicates - 1)), .bias = mean - estimate };
 }

@@ -12,6 +12,10 @@
 #include "base/pool.h"
 #include "metrics/frechet.h"
 
+/* Ascending, for metrics_quantile: of values sorted, linear between them as numpy's percentile; q in [0,1], n >= 1. */
+void   metrics_sort(double *values, size_t n);
+double metrics_quantile(const double *sorted, size_t n, double q);
+
 typedef ddpm_status (*bootstrap_stop)(void *ctx, int done);
 
 /* distance[replicates]: that of replicate b of rows[n,dims], n >= 2, to `t`. Between replicates
