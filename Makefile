@@ -3,7 +3,7 @@ BUILD ?= build
 CMAKE_FLAGS ?=
 DEMO_MINUTES ?= 2
 
-.PHONY: all demo check deps clean check-sanitize bench
+.PHONY: all demo check deps clean check-sanitize check-levels
 
 all: $(BUILD)/build.ninja
 	@ninja --quiet -C $(BUILD)
@@ -24,7 +24,14 @@ check: deps
 	@tools/check_layers.sh
 	@tools/check_tour.sh
 	@ctest --test-dir $(BUILD) --output-on-failure -j2
+	@$(MAKE) --no-print-directory check-levels
 	@$(MAKE) --no-print-directory check-sanitize
+
+# The quick tests and the golden data once more on the processors below the one at hand.
+check-levels:
+	@for isa in avx512 avx2 generic; do \
+	    echo "kernels: none above $$isa"; \
+	    DDPM_MAX_ISA=$$isa ctest --test-dir $(BUILD) --output-on-failure -j2 -L 'quick|golden' || exit 1; done
 
 # The quick tests once more under the address and undefined-behaviour sanitizers.
 check-sanitize:

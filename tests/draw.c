@@ -4,6 +4,7 @@
 #include "base/rng.h"
 #include "diffusion/respace.h"
 #include "io/image.h"
+#include "isa.h"
 #include "train/draw.h"
 
 #include <math.h>
@@ -37,7 +38,7 @@ static void make(fixture *f, nn_dtype dtype, int threads, int chunk)
     check(schedule_respace(&f->full, list, 4, &f->steps));
     f->process = (process){ .s = &f->steps, .var = VAR_LEARNED_RANGE, .clip = CLIP_REDERIVE, .rescale_timesteps = true };
     check(pool_new(threads, &f->p));
-    check(backend_cpu_new(NULL, &f->b));
+    check(backend_cpu_new(max_isa(), &f->b));
     check(denoiser_new(&net, f->b, f->p, dtype, NN_INFER, chunk, &f->net));
     const nn_graph *g = denoiser_graph(f->net);
     f->values = calloc(g->params.len, sizeof *f->values);

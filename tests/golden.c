@@ -9,6 +9,7 @@
 #include "backend/cpu/cpu.h"
 #include "backend/ref/ref.h"
 #include "io/file.h"
+#include "isa.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -30,7 +31,7 @@ typedef struct { const char *dir, *backend, *max_isa, *only; } arguments;
 
 static bool parse(int argc, char **argv, arguments *a)
 {
-    *a = (arguments){ .backend = "ref" };
+    *a = (arguments){ .backend = "ref", .max_isa = max_isa() };
     for (int i = 1; i < argc; i++) {
         const char **value = !strcmp(argv[i], "--backend") ? &a->backend : !strcmp(argv[i], "--max_isa") ? &a->max_isa
                            : !strcmp(argv[i], "--only") ? &a->only : NULL;

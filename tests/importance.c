@@ -2,6 +2,7 @@
  * they weigh, what a checkpoint keeps of them; and the bound trained with and without. */
 #include "backend/cpu/cpu.h"
 #include "checkpoint_tools.h"
+#include "isa.h"
 
 enum { SIDE = 8, BATCH = 12, T = 6, IMAGE = SIDE * SIDE, HISTORY = SECOND_MOMENT_HISTORY };
 
@@ -19,7 +20,7 @@ static void make(fixture *f, timestep_choice how, int threads)
     MUST(schedule_new(&sc, &f->full));
     f->process = (process){ .s = &f->full, .var = settings_variance(&f->s), .rescale_timesteps = true };
     MUST(pool_new(threads, &f->p));
-    MUST(backend_cpu_new(NULL, &f->b));
+    MUST(backend_cpu_new(max_isa(), &f->b));
     const trainer_config c = { .p = &f->process, .loss = settings_loss(&f->s), .timesteps = how, .adam = settings_adam(&f->s), .n_ema = 1, .ema_rate = { 0.9 },
                                .batch = BATCH, .leaves = 3, .chunk = 2, .seed = 3 };
     assert_int_equal(c.loss, LOSS_RESCALED_KL);

@@ -23,6 +23,7 @@
 #include <cmocka.h>
 
 #include "golden_file.h"
+#include "isa.h"
 #include "op_cases.h"
 
 #define MUST(expr) do { if ((expr) != DDPM_OK) fail_msg("%s: %s", #expr, ddpm_last_error()); } while (0)
@@ -534,7 +535,7 @@ static bool kernel_reports_amx(void)
 
 static int test_cpu(void)
 {
-    const char *max = getenv("DDPM_MAX_ISA");
+    const char *max = max_isa();
     int failures = 0;
     for (const char *const *isa = cpu_isa_names(); *isa; isa++) {
         const bool here = cpu_isa_available(*isa);

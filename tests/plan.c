@@ -7,6 +7,7 @@
 #include "backend/cpu/cpu.h"
 #include "backend/ref/ref.h"
 #include "base/rng.h"
+#include "isa.h"
 #include "nn/optim.h"
 
 #include <math.h>
@@ -150,7 +151,7 @@ static void set_inputs(const net *u, nn_plan *p, int first, int n, const float *
 
 typedef struct { net u; nn_backend *b; nn_weights *w; float x[X_LEN], dout[X_LEN]; } rig;
 
-static ddpm_status cpu_new(nn_backend **b) { return backend_cpu_new(getenv("DDPM_MAX_ISA"), b); }
+static ddpm_status cpu_new(nn_backend **b) { return backend_cpu_new(max_isa(), b); }
 
 /* state: which backend, or NULL for the reference. */
 static rig *rig_new(void **state, nn_dtype dtype)

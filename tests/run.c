@@ -4,6 +4,7 @@
 #include "backend/cpu/cpu.h"
 #include "io/file.h"
 #include "io/image.h"
+#include "isa.h"
 #include "train/run.h"
 
 #include <math.h>
@@ -110,7 +111,7 @@ static void make(fixture *f, double lr, bool strict)
     check(schedule_new(&sc, &f->s));
     f->process = (process){ .s = &f->s, .var = VAR_FIXED_LARGE, .rescale_timesteps = true };
     check(pool_new(1, &f->p));
-    check(backend_cpu_new(NULL, &f->b));
+    check(backend_cpu_new(max_isa(), &f->b));
     const unet_config net = { .height = SIDE, .width = SIDE, .in_channels = 1, .out_channels = 1, .model_channels = 8, .stem = 8, .levels = 1, .channels = { 8 },
                               .num_res_blocks = 1, .num_heads = 1, .conv_resample = true, .groups = 4, .eps = 1e-5, .init = UNET_INIT_TORCH };
     const trainer_config c = { .p = &f->process, .loss = LOSS_MSE, .adam = { ADAM_W, lr, 0.9, 0.999, 1e-8, 0 }, .n_ema = 1, .ema_rate = { 0.9 },

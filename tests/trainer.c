@@ -2,6 +2,7 @@
  * weights, a copied state goes on alike, and nothing allocates inside a step. */
 #include "backend/cpu/cpu.h"
 #include "base/rng.h"
+#include "isa.h"
 #include "train/trainer.h"
 
 #include <math.h>
@@ -52,7 +53,7 @@ static void make(fixture *f, nn_dtype dtype, int threads, int leaves, int chunk)
     check(schedule_new(&sc, &f->s));
     f->process = (process){ .s = &f->s, .var = VAR_LEARNED_RANGE, .rescale_timesteps = true };
     check(pool_new(threads, &f->p));
-    check(backend_cpu_new(NULL, &f->b));
+    check(backend_cpu_new(max_isa(), &f->b));
     const trainer_config c = { .p = &f->process, .loss = LOSS_RESCALED_MSE, .adam = { ADAM_W, 1e-3, 0.9, 0.999, 1e-8, 0.01 }, .clip = 1, .n_ema = 2,
                                .ema_rate = { 0.9, 0.99 }, .ema_warmup = true, .batch = BATCH, .leaves = leaves, .chunk = chunk,
                                .label_dropout = 0.3, .seed = 7 };

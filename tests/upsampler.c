@@ -5,6 +5,7 @@
 #include "backend/ref/ref.h"
 #include "base/rng.h"
 #include "golden_file.h"
+#include "isa.h"
 #include "model/upsampler.h"
 #include "train/draw.h"
 #include "train/trainer.h"
@@ -78,7 +79,7 @@ static void open_network(network *n, const unet_config *c, bool ref, int threads
 {
     *n = (network){ 0 };
     check(pool_new(threads, &n->p));
-    check(ref ? backend_ref_new(&n->b) : backend_cpu_new(NULL, &n->b));
+    check(ref ? backend_ref_new(&n->b) : backend_cpu_new(max_isa(), &n->b));
     check(denoiser_new(c, n->b, n->p, NN_F32, NN_INFER, 2, &n->net));
     n->values = calloc(denoiser_graph(n->net)->params.len, sizeof *n->values);
     assert_non_null(n->values);
@@ -171,7 +172,7 @@ static void start(training *f, int leaves, int chunk, int threads)
     *f = (training){ 0 };
     check(schedule_new(&sc, &f->s));
     f->p = (process){ .s = &f->s, .var = VAR_LEARNED_RANGE };
-    check(backend_cpu_new(NULL, &f->b));
+    check(backend_cpu_new(max_isa(), &f->b));
     check(pool_new(threads, &f->threads));
     const trainer_config c = { .p = &f->p, .loss = LOSS_RESCALED_MSE, .adam = { ADAM_W, 1e-3, 0.9, 0.999, 1e-8, 0 }, .batch = BATCH, .leaves = leaves,
                                .chunk = chunk, .seed = 3, .small_size = SMALL };
