@@ -2,8 +2,9 @@
 BUILD ?= build
 CMAKE_FLAGS ?=
 DEMO_MINUTES ?= 2
+FUZZ_SECONDS ?= 60
 
-.PHONY: all demo check deps clean check-sanitize check-levels
+.PHONY: all demo check deps clean check-sanitize check-levels check-fuzz
 
 all: $(BUILD)/build.ninja
 	@ninja --quiet -C $(BUILD)
@@ -33,10 +34,14 @@ check-levels:
 	    echo "kernels: none above $$isa"; \
 	    DDPM_MAX_ISA=$$isa ctest --test-dir $(BUILD) --output-on-failure -j2 -L 'quick|golden' || exit 1; done
 
-# The quick tests once more under the address and undefined-behaviour sanitizers.
+# The quick tests once more under the address and undefined-behaviour sanitizers, and some seconds of each fuzz target.
 check-sanitize:
 	@$(MAKE) --no-print-directory BUILD=build-sanitize CMAKE_FLAGS=-DDDPM_SANITIZE=ON all
-	@ctest --test-dir build-sanitize --output-on-failure -j2 -L quick
+	@ctest --test-dir build-sanitize --output-on-failure -j2 -L 'quick|fuzz'
+
+# The parsers under libFuzzer, a minute each; not part of check.
+check-fuzz:
+	@tools/fuzz.sh $(FUZZ_SECONDS)
 
 clean:
-	@rm -rf build build-sanitize demo
+	@rm -rf build build-sanitize build-fuzz demo

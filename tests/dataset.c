@@ -9,11 +9,14 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include <cmocka.h>
 
 #include "io/file.h"
 #include "io/image.h"
+#include "io/npz.h"
+#include "io/zip_write.h"
 
 static char root[] = "/tmp/ddpm-dataset-XXXXXX";
 
@@ -148,7 +151,7 @@ static void json_labels_come_from_a_file(void **state)
     const dataset_options json = {.labels = DATASET_LABELS_JSON};
     put_png("j1/0/a.png", 2, 2, 1, 1);
     put_png("j1/0/b.png", 2, 2, 1, 2);
-    open_fails("j1", &json, DDPM_EIO, "dataset.json");
+    open_fails("j1", &json, DDPM_EFORMAT, "dataset.json");
     const char numbers[] = "{\"labels\": [[\"0/b.png\", 0], [\"0/a.png\", 2]]}";
     put_bytes("j1/dataset.json", numbers, sizeof numbers - 1);
     dataset *d = open_ok("j1", &json);
@@ -176,6 +179,210 @@ static void json_labels_come_from_a_file(void **state)
         put_bytes("j1/dataset.json", wrong[i][0], strlen(wrong[i][0]));
         open_fails("j1", &json, DDPM_EFORMAT, wrong[i][1]);
     }
+}
+
+static void a_list_beside_the_files_is_found(void **state)
+{
+    (void)state;
+    put_png("hf/b.png", 2, 2, 1, 1);
+    put_png("hf/a.png", 2, 2, 1, 2);
+    const char lines[] = "{\"file_name\": \"b.png\", \"label\": \"owl\", \"text\": \"x\"}\r\n\n{\"file_name\": \"a.png\", \"label\": \"elk\"}";
+    put_bytes("hf/metadata.jsonl", lines, sizeof lines - 1);
+    dataset *d = open_ok("hf", NULL);
+    check_description(d, "folder, 2 images 2x2x1, 2 classes by metadata.jsonl");
+    check_image(d, 0, 2, 0);
+    check_image(d, 1, 1, 1);
+    dataset_close(d);
+    const char text_only[] = "{\"file_name\": \"b.png\", \"text\": \"x\"}\n{\"file_name\": \"a.png\", \"text\": \"y\"}\n";
+    put_bytes("hf/metadata.jsonl", text_only, sizeof text_only - 1);
+    d = open_ok("hf", NULL);
+    assert_false(dataset_has_labels(d));
+    dataset_close(d);
+    const char *const wrong[][2] = {
+        {"{\"file_name\": \"b.png\", \"label\": 1}\n", "metadata.jsonl has no class for a.png; list it"},
+        {"{\"file\": \"b.png\", \"label\": 1}\n", "metadata.jsonl, line 1 has no \"file_name\""},
+        {"{\"file_name\": \"b.png\", \"label\": 1}\n{\"file", "metadata.jsonl, line 2"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        put_bytes("hf/metadata.jsonl", wrong[i][0], strlen(wrong[i][0]));
+        open_fails("hf", NULL, DDPM_EFORMAT, wrong[i][1]);
+    }
+}
+
+static void zip_record(zip_writer *w, const char *name, const void *bytes, size_t len)
+{
+    assert_int_equal(zip_writer_add(w, name, (uint32_t)crc32_z(0, bytes, len), len, 1), DDPM_OK);
+    assert_int_equal(zip_writer_data(w, bytes, len), DDPM_OK);
+}
+
+static void zip_file(zip_writer *w, const char *name, const char *below)
+{
+    uint8_t *bytes;
+    size_t len;
+    assert_int_equal(file_read_all(at(below), 1 << 20, &bytes, &len), DDPM_OK);
+    zip_record(w, name, bytes, len);
+    free(bytes);
+}
+
+/* EDM's layout: pictures in numbered folders that mean nothing, classes in dataset.json. */
+static void zips_are_read(void **state)
+{
+    (void)state;
+    zip_writer *w;
+    put_png("z/a.png", 4, 2, 3, 10);
+    put_png("z/b.png", 4, 2, 3, 20);
+    assert_int_equal(zip_writer_open(at("z/set.zip"), &w), DDPM_OK);
+    const char list[] = "{\"labels\": [[\"00000/img1.png\", 4], [\"00001/img2.png\", 1]]}";
+    zip_file(w, "00001/img2.png", "z/b.png");
+    zip_record(w, "dataset.json", list, sizeof list - 1);
+    zip_record(w, "00000/.hidden.png", "x", 1);
+    zip_file(w, "00000/img1.png", "z/a.png");
+    assert_int_equal(zip_writer_finish(w), DDPM_OK);
+    dataset *d = open_ok("z/set.zip", NULL);
+    check_description(d, "zip, 2 images 2x4x3, 5 classes by dataset.json");
+    check_image(d, 0, 10, 4);
+    check_image(d, 1, 20, 1);
+    dataset_close(d);
+    const dataset_options folder = {.labels = DATASET_LABELS_FOLDER};
+    d = open_ok("z/set.zip", &folder);
+    assert_string_equal(dataset_class_name(d, 1), "00001");
+    dataset_close(d);
+    open_fails("z/set.zip:test", NULL, DDPM_EINVAL, "no parts");
+    open_fails("z/a.png:train", NULL, DDPM_EINVAL, "no parts");
+}
+
+/* A folder packed with all that is around its pictures, and a remark behind the zip. */
+static void packed_folders_are_read(void **state)
+{
+    (void)state;
+    zip_writer *w;
+    uint8_t *bytes;
+    size_t len;
+    static const char remark[] = "made by hand";
+    assert_int_equal(zip_writer_open(at("z/made.zip"), &w), DDPM_OK);
+    zip_record(w, "photos/", "", 0);
+    zip_file(w, "photos/cat/at 12:30.png", "z/a.png");
+    zip_file(w, "photos/dog/b.png", "z/b.png");
+    zip_file(w, "photos/.thumbnails/b.png", "z/b.png");
+    zip_record(w, "__MACOSX/photos/dog/._b.png", "x", 1);
+    zip_record(w, "__MACOSX/b.png", "x", 1);
+    zip_record(w, ".DS_Store", "x", 1);
+    assert_int_equal(zip_writer_finish(w), DDPM_OK);
+    dataset *d = open_ok("z/made.zip", NULL);
+    check_description(d, "zip, 2 images 2x4x3, 2 classes by folder");
+    assert_string_equal(dataset_class_name(d, 0), "cat");
+    check_image(d, 0, 10, 0);
+    check_image(d, 1, 20, 1);
+    dataset_close(d);
+    assert_int_equal(file_read_all(at("z/made.zip"), 1 << 20, &bytes, &len), DDPM_OK);
+    uint8_t *longer = realloc(bytes, len + sizeof remark);
+    assert_non_null(longer);
+    longer[len - 2] = sizeof remark;
+    memcpy(longer + len, remark, sizeof remark);
+    put_bytes("z/remark.zip", longer, len + sizeof remark);
+    dataset_close(open_ok("z/remark.zip", NULL));
+    put_bytes("z/remark.zip", longer, len + sizeof remark - 1);
+    open_fails("z/remark.zip", NULL, DDPM_EFORMAT, "end record");
+    free(longer);
+}
+
+static void damaged_zips_are_refused(void **state)
+{
+    (void)state;
+    uint8_t *bytes;
+    size_t len;
+    assert_int_equal(file_read_all(at("z/set.zip"), 1 << 20, &bytes, &len), DDPM_OK);
+    for (size_t n = 0; n < len; n++) {
+        dataset *d;
+        put_bytes("z/cut.zip", bytes, n);
+        assert_int_equal(dataset_open(at("z/cut.zip"), NULL, &d), DDPM_EFORMAT);
+    }
+    put_bytes("z/empty.zip", "PK\5\6\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 22);
+    open_fails("z/empty.zip", NULL, DDPM_EFORMAT, "holds no images");
+    for (size_t i = 0; i + 4 < len; i++)
+        if (!memcmp(bytes + i, "IDAT", 4)) bytes[i + 6] ^= 1;          /* inside the pictures: the zip's own checksums see it */
+    put_bytes("z/flip.zip", bytes, len);
+    const dataset_options strict = {.strict = true};
+    open_fails("z/flip.zip", &strict, DDPM_EFORMAT, "checksum");
+    free(bytes);
+}
+
+static void put_npz(const char *below, const char *images, const char *labels, const char *descr, const void *numbers)
+{
+    uint8_t pixels[2 * 2 * 3 * 3];
+    const int64_t shape[] = {2, 2, 3, 3};
+    for (size_t i = 0; i < sizeof pixels; i++) pixels[i] = (uint8_t)((i < 18 ? 10 : 30) + i % 3);
+    npz_writer *w;
+    make_parent(below);
+    assert_int_equal(npz_writer_open(at(below), &w), DDPM_OK);
+    assert_int_equal(npz_writer_add(w, images, "|u1", shape, 4, pixels), DDPM_OK);
+    if (labels) assert_int_equal(npz_writer_add(w, labels, descr, shape, 1, numbers), DDPM_OK);
+    assert_int_equal(npz_writer_finish(w), DDPM_OK);
+}
+
+static void arrays_are_read(void **state)
+{
+    (void)state;
+    put_npz("n/openai.npz", "arr_0", "arr_1", "<i8", (const int64_t[]){3, 0});
+    dataset *d = open_ok("n/openai.npz", NULL);
+    check_description(d, "npz, 2 images 2x3x3, 4 classes by array");
+    check_image(d, 0, 10, 3);
+    check_image(d, 1, 30, 0);
+    dataset_close(d);
+    put_npz("n/named.npz", "images", "labels", "<i4", (const int32_t[]){1, 1});
+    d = open_ok("n/named.npz", NULL);
+    check_image(d, 1, 30, 1);
+    dataset_close(d);
+    put_npz("n/plain.npz", "images", NULL, NULL, NULL);
+    d = open_ok("n/plain.npz", NULL);
+    assert_false(dataset_has_labels(d));
+    dataset_close(d);
+    open_fails("n/plain.npz:test", NULL, DDPM_EINVAL, "no parts");
+    put_npz("n/minus.npz", "images", "labels", "<i4", (const int32_t[]){1, -1});
+    open_fails("n/minus.npz", NULL, DDPM_EFORMAT, "label of image 1 is -1");
+    put_npz("n/real.npz", "images", "labels", "<f4", (const float[]){1, 2});
+    open_fails("n/real.npz", NULL, DDPM_EFORMAT, "2 integers");
+    put_npz("n/other.npz", "pictures", NULL, NULL, NULL);
+    open_fails("n/other.npz", NULL, DDPM_EFORMAT, "images");
+}
+
+/* A pixel that says where it was: rows 57 to 184 and columns 25 to 152 remain. */
+static void celeba_is_cropped(void **state)
+{
+    (void)state;
+    image im = {178, 218, 3, malloc(178 * 218 * 3)};
+    for (int i = 0; i < 178 * 218; i++) {
+        im.data[3 * i] = (uint8_t)(i / 178);
+        im.data[3 * i + 1] = (uint8_t)(i % 178);
+        im.data[3 * i + 2] = 7;
+    }
+    make_parent("celeba/000001.png");
+    assert_int_equal(png_write(at("celeba/000001.png"), &im, NULL, 0), DDPM_OK);
+    image_free(&im);
+    const dataset_options crop = {.crop = DATASET_CROP_CELEBA};
+    dataset *d = open_ok("celeba", &crop);
+    check_description(d, "folder, 1 image 128x128x3, no labels");
+    uint8_t *out = malloc(dataset_image_bytes(d));
+    dataset_reader *r;
+    assert_int_equal(dataset_reader_new(d, &r), DDPM_OK);
+    assert_int_equal(dataset_read(d, r, 0, out, NULL), DDPM_OK);
+    for (int y = 0; y < 128; y++)
+        for (int x = 0; x < 128; x++) {
+            const uint8_t *p = out + 3 * (128 * y + x);
+            assert_true(p[0] == 57 + y && p[1] == 25 + x && p[2] == 7);
+        }
+    free(out);
+    dataset_reader_free(r);
+    dataset_close(d);
+
+    put_png("celeba2/a.png", 64, 64, 3, 1);
+    d = open_ok("celeba2", &crop);
+    uint8_t one[128 * 128 * 3];
+    assert_int_equal(dataset_reader_new(d, &r), DDPM_OK);
+    assert_int_equal(dataset_read(d, r, 0, one, NULL), DDPM_EFORMAT);
+    assert_non_null(strstr(ddpm_last_error(), "a.png: it is 64x64"));
+    dataset_reader_free(r);
+    dataset_close(d);
 }
 
 static void different_sizes_need_a_size(void **state)
@@ -440,6 +647,12 @@ int main(void)
         cmocka_unit_test(folder_labels_are_sub_folders),
         cmocka_unit_test(prefix_labels_are_words_before_a_bar),
         cmocka_unit_test(json_labels_come_from_a_file),
+        cmocka_unit_test(a_list_beside_the_files_is_found),
+        cmocka_unit_test(zips_are_read),
+        cmocka_unit_test(packed_folders_are_read),
+        cmocka_unit_test(damaged_zips_are_refused),
+        cmocka_unit_test(arrays_are_read),
+        cmocka_unit_test(celeba_is_cropped),
         cmocka_unit_test(different_sizes_need_a_size),
         cmocka_unit_test(channels_are_converted),
         cmocka_unit_test(parts_are_sub_folders),

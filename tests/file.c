@@ -137,6 +137,20 @@ static void replaces_atomically(void **state)
     assert_int_equal(file_write_atomic("no/such/folder", "a", 1), DDPM_EIO);
 }
 
+static void replaces_what_was_written(void **state)
+{
+    (void)state;
+    file_writer *w;
+    assert_int_equal(file_writer_open("x", &w), DDPM_OK);
+    assert_int_equal(file_writer_write(w, "????body", 8), DDPM_OK);
+    assert_int_equal(file_writer_replace(w, 1, "ead", 3), DDPM_OK);
+    assert_int_equal(file_writer_replace(w, 0, "h", 1), DDPM_OK);
+    assert_int_equal(file_writer_write(w, "tail", 4), DDPM_OK);
+    assert_int_equal(file_writer_offset(w), 12);
+    assert_int_equal(file_writer_finish(w), DDPM_OK);
+    assert_content("x", "headbodytail");
+}
+
 static void keeps_the_old_file_when_writing_fails(void **state)
 {
     (void)state;
@@ -408,7 +422,7 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, enter, leave)
     const struct CMUnitTest tests[] = {
-        TEST(reads_regular_files_only), TEST(replaces_atomically), TEST(keeps_the_old_file_when_writing_fails),
+        TEST(reads_regular_files_only), TEST(replaces_atomically), TEST(replaces_what_was_written), TEST(keeps_the_old_file_when_writing_fails),
         TEST(tells_a_full_disk), TEST(refuses_what_is_not_a_file), TEST(does_not_write_through_planted_links),
         TEST(appends), TEST(survives_signals_and_short_writes), TEST(makes_and_lists_folders), TEST(new_folders_are_taken_back),
         TEST(publishes_folders), TEST(removes_only_below), TEST(locks_out_a_second_process),

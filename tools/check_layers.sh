@@ -20,7 +20,7 @@ allowed() {
 # Third-party headers live in one room each.
 home() {
     case $1 in
-    png.h|turbojpeg.h|gif_lib.h|jansson.h|zlib.h) echo io ;;
+    png.h|turbojpeg.h|gif_lib.h|jansson.h|yaml.h|lmdb.h|webp/*|zlib.h) echo io ;;
     *intrin.h) echo backend ;;
     *) echo any ;;
     esac

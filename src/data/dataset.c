@@ -9,10 +9,11 @@
 #include "data/resize.h"
 #include "io/file.h"
 
-enum { MAX_SIDE = 16384 };
+enum { MAX_SIDE = 16384, CELEBA_W = 178, CELEBA_H = 218, CELEBA_SIDE = 128 };
 
 /* In the order of probing: the special ones first, a folder could be anything. */
-static const dataset_format *const formats[] = {&dataset_idx, &dataset_cifar10, &dataset_file, &dataset_folder};
+static const dataset_format *const formats[] = {&dataset_idx, &dataset_cifar10, &dataset_npz, &dataset_zip, &dataset_packed, &dataset_lmdb,
+                                                &dataset_file, &dataset_folder};
 
 static const char fashion_path[] = "/usr/share/datasets/fashion-mnist";
 
@@ -75,9 +76,13 @@ static ddpm_status open_path(dataset *d, dataset_part part, const dataset_option
     if (!d->format && !file_exists(d->path))
         return ddpm_fail(DDPM_EIO, "%s: no such file or folder; name a data set as PATH, PATH:train or PATH:test", d->path);
     if (!d->format)
-        return ddpm_fail(DDPM_EFORMAT, "%s is no data set; known are a PNG or JPEG file or a folder of them, IDX files (MNIST) and "
-                         "CIFAR-10's binary batches", d->path);
+        return ddpm_fail(DDPM_EFORMAT, "%s is no data set; known are a picture or a folder or zip of pictures, an .npz of images, IDX files (MNIST), "
+                         "CIFAR-10 and CIFAR-100 as downloaded, and .ddpmdata of `ddpm data pack`", d->path);
     DDPM_TRY(d->format->open(d, part, o));
+    const bool resized = o->crop || (o->size_h && (o->size_h != d->h || o->size_w != d->w));
+    if (resized || (o->channels && o->channels != d->c)) d->pixels = NULL;
+    d->crop = o->crop;
+    if (o->crop) d->h = d->w = CELEBA_SIDE;
     if (o->size_h) {
         d->h = o->size_h;
         d->w = o->size_w;
@@ -118,6 +123,7 @@ int dataset_height(const dataset *d) { return d->h; }
 int dataset_width(const dataset *d) { return d->w; }
 int dataset_channels(const dataset *d) { return d->c; }
 size_t dataset_image_bytes(const dataset *d) { return (size_t)d->h * (size_t)d->w * (size_t)d->c; }
+const uint8_t *dataset_pixels(const dataset *d, int64_t index) { return d->pixels ? d->pixels + (size_t)index * dataset_image_bytes(d) : NULL; }
 bool dataset_has_labels(const dataset *d) { return d->classes.of != NULL; }
 int dataset_n_classes(const dataset *d) { return d->classes.classes; }
 const char *dataset_format_name(const dataset *d) { return d->format->name; }
@@ -182,6 +188,18 @@ static void convert_pixel(const uint8_t *in, int from, uint8_t *out, int to)
     if (to == 4) out[3] = from == 2 ? in[1] : from == 4 ? in[3] : 255;
 }
 
+static ddpm_status crop_celeba(image *im)
+{
+    enum { TOP = 121 - CELEBA_SIDE / 2, LEFT = 89 - CELEBA_SIDE / 2 };
+    if (im->w != CELEBA_W || im->h != CELEBA_H)
+        return ddpm_fail(DDPM_EINVAL, "it is %dx%d (width x height); --crop celeba is for CelebA's aligned pictures, %dx%d", im->w, im->h, CELEBA_W, CELEBA_H);
+    const size_t c = (size_t)im->c;
+    for (size_t y = 0; y < CELEBA_SIDE; y++)       /* to the front, in place */
+        memmove(im->data + y * CELEBA_SIDE * c, im->data + ((TOP + y) * CELEBA_W + LEFT) * c, CELEBA_SIDE * c);
+    im->w = im->h = CELEBA_SIDE;
+    return DDPM_OK;
+}
+
 /* Resizing comes before conversion, as in improved-diffusion, where it matters: with
  * alpha, and for grey made of colour. */
 ddpm_status dataset_read(const dataset *d, dataset_reader *r, int64_t index, uint8_t *hwc, int *label)
@@ -189,8 +207,9 @@ ddpm_status dataset_read(const dataset *d, dataset_reader *r, int64_t index, uin
     assert(index >= 0 && index < d->count);
     image raw = {0}, fitted = {0};
     DDPM_TRY(d->format->read(d, r, index, &raw));
+    ddpm_status s = d->crop ? crop_celeba(&raw) : DDPM_OK;
     const bool fits = raw.h == d->h && raw.w == d->w;
-    ddpm_status s = fits ? DDPM_OK : image_fit(&raw, d->h, d->w, &fitted);
+    if (s == DDPM_OK && !fits) s = image_fit(&raw, d->h, d->w, &fitted);
     const image *im = fits ? &raw : &fitted;
     const size_t pixels = (size_t)d->h * (size_t)d->w;
     if (s == DDPM_OK && im->c == d->c) memcpy(hwc, im->data, pixels * (size_t)d->c);

@@ -3,8 +3,8 @@
  * A data set is opened from a DATA argument: PATH, PATH:train or PATH:test (a file
  * or folder whose name really ends so wins); the word `fashion` is Debian's copy of
  * Fashion-MNIST. Without a part, a set that has parts gives its training part.
- * Formats: a folder of PNG and JPEG files or one such file, an IDX pair (MNIST), CIFAR-10's binary
- * batches; one row each in dataset.c. A data set is read-only after it is opened
+ * Formats: a folder or a zip of pictures (io/image.h) or one picture, an .npz of arrays, an IDX pair (MNIST), CIFAR-10 and
+ * CIFAR-100 as they are downloaded, what `ddpm data pack` wrote; one row each in dataset.c. A data set is read-only after it is opened
  * and may be shared between threads; every thread reads through its own
  * dataset_reader. Order, flips and scaling belong to loader.h. */
 #ifndef DDPM_DATA_DATASET_H
@@ -20,19 +20,26 @@ typedef struct dataset dataset;
 typedef struct dataset_reader dataset_reader;
 
 /* Where labels come from. FOLDER: the first sub-folder; PREFIX: the file name up to
- * its first '_'; JSON: PATH/dataset.json, {"labels": [["a/b.png", 3], ...]} or
- * {"labels": {"a/b.png": "cat", ...}}. AUTO: what the format stores; for folders
+ * its first '_'; JSON: a list beside the files, dataset.json of {"labels": [["a/b.png", 3], ...]} or
+ * {"labels": {"a/b.png": "cat", ...}}, or metadata.jsonl of {"file_name": "a/b.png", "label": 3} lines.
+ * AUTO: what the format stores; for files JSON where there are labels in such a list, else
  * FOLDER with two or more sub-folders that hold all images, else PREFIX when every
  * name has one and there are two to count / 2 different ones, else NONE. */
 typedef enum { DATASET_LABELS_AUTO, DATASET_LABELS_FOLDER, DATASET_LABELS_PREFIX, DATASET_LABELS_JSON,
                DATASET_LABELS_NONE } dataset_labels;
+
+/* CELEBA: of the aligned pictures of CelebA, 178 x 218, the 128 x 128 about the face that Song et al. take
+ * (ermongroup/ddim, datasets/__init__.py: centre at column 89, row 121). */
+typedef enum { DATASET_CROP_NONE, DATASET_CROP_CELEBA } dataset_crop;
 
 /* All zero is a good default. */
 typedef struct {
     int size_h, size_w;     /* images are fitted to this (image_fit); 0: the data's own */
     int channels;           /* 1, 3 or 4; 0: the data's own (4 only if all have alpha)   */
     dataset_labels labels;
+    dataset_crop crop;      /* before fitting                                             */
     bool strict;            /* an unreadable image found while opening is an error        */
+    bool stream;            /* also sets that can only be read once, from first to last (LMDB); pack.h does */
 } dataset_options;
 
 /* o NULL: defaults. Errors: DDPM_EIO, DDPM_EFORMAT (damaged, no images, sizes differ
@@ -45,6 +52,7 @@ int         dataset_height(const dataset *d);
 int         dataset_width(const dataset *d);
 int         dataset_channels(const dataset *d);
 size_t      dataset_image_bytes(const dataset *d);         /* h * w * c */
+const uint8_t *dataset_pixels(const dataset *d, int64_t index);   /* [h,w,c] where it lies in memory already, as long as d; NULL: dataset_read */
 bool        dataset_has_labels(const dataset *d);
 int         dataset_n_classes(const dataset *d);           /* 0 without labels */
 const char *dataset_class_name(const dataset *d, int label); /* NULL: no such class */

@@ -5,6 +5,7 @@
 #define DDPM_DATA_DATASET_FORMAT_H
 
 #include "data/dataset.h"
+#include "data/files.h"
 #include "io/image.h"
 
 typedef enum { PART_ANY, PART_TRAIN, PART_TEST } dataset_part;
@@ -25,6 +26,8 @@ struct dataset {
     char *path;              /* without the part */
     int64_t count;
     int h, w, c;
+    const uint8_t *pixels;   /* [count,h,w,c] decoded in memory, the format's; NULL: none, or not as they are asked for */
+    dataset_crop crop;
     dataset_classes classes;
 };
 
@@ -44,7 +47,12 @@ struct dataset_format {
     void (*close)(dataset *d);
 };
 
-extern const dataset_format dataset_folder, dataset_file, dataset_idx, dataset_cifar10;
+extern const dataset_format dataset_folder, dataset_file, dataset_zip, dataset_npz, dataset_idx, dataset_cifar10, dataset_cifar100, dataset_packed,
+    dataset_lmdb;
+
+/* Images [first, first + n) of an LMDB database become readable, those before them are gone. Windows follow each other; the
+ * same one may be asked for again with a larger n. DDPM_EFORMAT: damaged, or images of different sizes. */
+ddpm_status lmdb_window(dataset *d, int64_t first, int n);
 
 /* --- labels (labels.c) --------------------------------------------------------------- */
 
@@ -57,8 +65,8 @@ ddpm_status classes_from_names(const char *const *names, int classes, int64_t co
 
 void classes_free(dataset_classes *c);
 
-/* Labels of `count` files with paths relative to `root` as the mode asks for. */
-ddpm_status classes_of_files(const char *root, const char *const *file, int64_t count, dataset_labels mode, dataset_classes *c);
+/* Labels of picture files as the mode asks for. */
+ddpm_status classes_of_files(const files *f, dataset_labels mode, dataset_classes *c);
 
 /* Formats that store labels: AUTO gives *keep = true, NONE false, others DDPM_EINVAL. */
 ddpm_status classes_stored(const dataset *d, dataset_labels mode, bool *keep);

@@ -1,85 +1,27 @@
-/* A folder of PNG and JPEG files, searched through all sub-folders in the order of
- * improved-diffusion: sorted names, a sub-folder where its own name sorts. Hidden
- * names are skipped, links to folders are not followed (they may form circles).
- * Opening reads the headers of a sample of the files only, so that it costs less
- * than a second for sets of any usual size. */
+/* A folder or a zip of picture files, or one file. Opening reads a sample of the files only, so that it costs
+ * less than a second for sets of any usual size. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <sys/stat.h>
 
 #include "data/dataset_format.h"
+#include "data/files.h"
 #include "io/file.h"
 
-enum { MAX_DEPTH = 32, PROBED = 100 };
-
-static const size_t max_file_bytes = (size_t)1 << 29;
+enum { PROBED = 100 };
 
 typedef struct {
-    char *root;
-    char **file;             /* [count], relative to root */
-    int64_t count, capacity;
-    bool sized, coloured;    /* the caller asked for a size, for channels */
+    files *files;
+    bool   sized, coloured;    /* sizes may differ or are checked later; the caller asked for channels */
 } folder;
 
-static ddpm_status no_memory(void) { return ddpm_fail(DDPM_ENOMEM, "out of memory for the list of a folder's images"); }
+static ddpm_status no_memory(void) { return ddpm_fail(DDPM_ENOMEM, "out of memory for a folder of images"); }
 
-static bool is_image_name(const char *name)
+/* "%s/%s: " in front of what is wrong with picture i. */
+static ddpm_status about(const folder *f, int64_t i, ddpm_status s)
 {
-    const char *dot = strrchr(name, '.');
-    return dot && (strcasecmp(dot, ".png") == 0 || strcasecmp(dot, ".jpg") == 0 || strcasecmp(dot, ".jpeg") == 0);
-}
-
-/* Takes `relative` over. */
-static ddpm_status folder_add(folder *f, char *relative)
-{
-    if (f->count == f->capacity) {
-        const int64_t capacity = f->capacity ? 2 * f->capacity : 1024;
-        char **grown = realloc(f->file, (size_t)capacity * sizeof *grown);
-        if (!grown) {
-            free(relative);
-            return no_memory();
-        }
-        f->file = grown;
-        f->capacity = capacity;
-    }
-    f->file[f->count++] = relative;
-    return DDPM_OK;
-}
-
-static ddpm_status folder_scan(folder *f, const char *below, int depth);
-
-/* One name of the folder `below` ("" is the root). */
-static ddpm_status folder_entry(folder *f, const char *below, const char *name, int depth)
-{
-    if (name[0] == '.') return DDPM_OK;
-    char *relative = *below ? path_join(below, name) : strdup(name);
-    char *path = relative ? path_join(f->root, relative) : NULL;
-    struct stat st;
-    const bool image_name = is_image_name(name);
-    const bool there = path && (image_name ? stat(path, &st) : lstat(path, &st)) == 0;
-    free(path);
-    if (there && image_name && S_ISREG(st.st_mode)) return folder_add(f, relative);
-    ddpm_status s = path ? DDPM_OK : no_memory();
-    if (there && S_ISDIR(st.st_mode)) s = folder_scan(f, relative, depth + 1);
-    free(relative);
-    return s;
-}
-
-static ddpm_status folder_scan(folder *f, const char *below, int depth)
-{
-    char *path = *below ? path_join(f->root, below) : strdup(f->root);
-    if (!path) return no_memory();
-    char **names = NULL;
-    int n = 0;
-    ddpm_status s = depth <= MAX_DEPTH ? dir_list(path, &names, &n)
-                                       : ddpm_fail(DDPM_EFORMAT, "%s lies more than %d folders deep", path, MAX_DEPTH);
-    free(path);
-    for (int i = 0; s == DDPM_OK && i < n; i++) s = folder_entry(f, below, names[i], depth);
-    dir_list_free(names, n);
-    return s;
+    return s == DDPM_OK ? s : ddpm_context(s, "%s/%s: ", files_root(f->files), files_names(f->files)[i]);
 }
 
 /* Whether the folder has a part "train" and its other sub-folders, if any, are parts
@@ -97,7 +39,7 @@ static ddpm_status has_parts(const char *path, bool *parts)
         for (size_t k = 0; k < sizeof known / sizeof *known; k++) is_part = is_part || strcmp(names[i], known[k]) == 0;
         const bool is_dir = sub && file_is_dir(sub);
         train = train || (is_dir && strcmp(names[i], "train") == 0);
-        others = others || (is_dir ? !is_part : is_image_name(names[i]));
+        others = others || (is_dir ? !is_part : image_has_ending(names[i]));
         free(sub);
     }
     dir_list_free(names, n);
@@ -114,6 +56,7 @@ static ddpm_status folder_root(const char *path, dataset_part part, char **root)
     *root = parts ? path_join(path, name) : strdup(path);
     if (!*root) return no_memory();
     if (!parts || file_is_dir(*root)) return DDPM_OK;
+    free(*root);
     return ddpm_fail(DDPM_EIO, "%s has no sub-folder %s", path, name);
 }
 
@@ -123,23 +66,18 @@ typedef struct { int64_t first; int w, h, c; bool grey, alpha; } probed;
 
 static ddpm_status probe_file(const folder *f, int64_t index, int *w, int *h, int *c)
 {
-    char *path = path_join(f->root, f->file[index]);
-    if (!path) return no_memory();
-    file_map map = {0};
-    ddpm_status s = file_map_open(path, &map);
-    if (s == DDPM_OK) {
-        s = image_probe(map.data, map.size, w, h, c);
-        if (s != DDPM_OK) s = ddpm_context(s, "%s: ", path);
-    }
-    file_map_close(&map);
-    free(path);
-    return s;
+    uint8_t *bytes;
+    size_t len;
+    DDPM_TRY(files_read(f->files, index, &bytes, &len));
+    const ddpm_status s = image_probe(bytes, len, w, h, c);
+    free(bytes);
+    return about(f, index, s);
 }
 
 static ddpm_status size_mismatch(const folder *f, int64_t a, int ah, int aw, int64_t b, int bh, int bw)
 {
     return ddpm_fail(DDPM_EFORMAT, "%s holds images of different sizes: %s is %dx%d, %s is %dx%d (width x height); "
-                     "--image_size N fits all of them to one size", f->root, f->file[a], aw, ah, f->file[b], bw, bh);
+                     "--image_size N fits all of them to one size", files_root(f->files), files_names(f->files)[a], aw, ah, files_names(f->files)[b], bw, bh);
 }
 
 /* Adds one file's header to what is known; the first readable one sets the size. */
@@ -159,29 +97,32 @@ static ddpm_status probe_add(const folder *f, int64_t index, bool strict, probed
 /* The first file and others spread evenly; all of them when strict. */
 static ddpm_status folder_probe_sample(const folder *f, bool strict, probed *p)
 {
-    const int64_t n = strict || f->count < PROBED ? f->count : PROBED;
+    const int64_t count = files_count(f->files), n = strict || count < PROBED ? count : PROBED;
     *p = (probed){.first = -1};
-    for (int64_t i = 0; i < n; i++) DDPM_TRY(probe_add(f, n == f->count ? i : i * (f->count - 1) / (n - 1), strict, p));
+    for (int64_t i = 0; i < n; i++) DDPM_TRY(probe_add(f, n == count ? i : i * (count - 1) / (n - 1), strict, p));
     if (p->first >= 0) return DDPM_OK;
-    return ddpm_fail(DDPM_EFORMAT, "%s: none of %lld files looked at is a readable PNG or JPEG image, for example %s",
-                     f->root, (long long)n, f->file[0]);
+    return ddpm_fail(DDPM_EFORMAT, "%s: none of %lld files looked at is a readable picture, for example %s",
+                     files_root(f->files), (long long)n, files_names(f->files)[0]);
 }
 
 /* --- the format ------------------------------------------------------------------------------ */
 
 static bool folder_probe(const char *path) { return file_is_dir(path); }
 
-static bool file_probe(const char *path) { return is_image_name(path) && file_exists(path) && !file_is_dir(path); }
+static bool file_probe(const char *path) { return image_has_ending(path) && file_exists(path) && !file_is_dir(path); }
 
-/* One image, as a folder of which one file was listed. */
-static ddpm_status file_list(folder *f, const char *path)
+static bool zip_probe(const char *path) { return file_has_ending(path, ".zip") && file_exists(path) && !file_is_dir(path); }
+
+static ddpm_status list_files(const dataset *d, dataset_part part, files **out)
 {
-    const char *slash = strrchr(path, '/');
-    char *name = strdup(slash ? slash + 1 : path);
-    f->root = !slash ? strdup(".") : strndup(path, slash == path ? 1 : (size_t)(slash - path));
-    if (name && f->root) return folder_add(f, name);
-    free(name);
-    return no_memory();
+    if (d->format != &dataset_folder && part != PART_ANY) return ddpm_fail(DDPM_EINVAL, "%s has no parts; leave out :train or :test", d->path);
+    if (d->format == &dataset_file) return files_open_single(d->path, out);
+    if (d->format == &dataset_zip) return files_open_zip(d->path, out);
+    char *root;
+    DDPM_TRY(folder_root(d->path, part, &root));
+    const ddpm_status s = files_open_folder(root, out);
+    free(root);
+    return s;
 }
 
 static ddpm_status folder_open(dataset *d, dataset_part part, const dataset_options *o)
@@ -189,33 +130,16 @@ static ddpm_status folder_open(dataset *d, dataset_part part, const dataset_opti
     folder *f = calloc(1, sizeof *f);
     if (!f) return no_memory();
     d->state = f;
-    f->sized = o->size_h > 0;
+    f->sized = o->size_h > 0 || o->crop;
     f->coloured = o->channels > 0;
-    if (d->format == &dataset_file) {
-        DDPM_TRY(file_list(f, d->path));
-    } else {
-        DDPM_TRY(folder_root(d->path, part, &f->root));
-        DDPM_TRY(folder_scan(f, "", 0));
-    }
-    if (f->count == 0)
-        return ddpm_fail(DDPM_EFORMAT, "%s holds no images: no file in it ends in .png, .jpg or .jpeg", f->root);
+    DDPM_TRY(list_files(d, part, &f->files));
     probed p;
     DDPM_TRY(folder_probe_sample(f, o->strict || d->format == &dataset_file, &p));
-    d->count = f->count;
+    d->count = files_count(f->files);
     d->h = p.h;
     d->w = p.w;
     d->c = p.alpha ? 4 : p.grey ? 1 : 3;
-    return classes_of_files(f->root, (const char *const *)f->file, f->count, o->labels, &d->classes);
-}
-
-static ddpm_status decode_path(const char *path, dataset_reader *r, image *out)
-{
-    uint8_t *bytes = NULL;
-    size_t len = 0;
-    DDPM_TRY(file_read_all(path, max_file_bytes, &bytes, &len));
-    ddpm_status s = image_decoder_decode(r->decoder, bytes, len, 0, out);
-    free(bytes);
-    return s == DDPM_OK ? s : ddpm_context(s, "%s: ", path);
+    return classes_of_files(f->files, o->labels, &d->classes);
 }
 
 /* Only a sample was looked at when the set's shape was decided: catch the others here. */
@@ -223,20 +147,21 @@ static ddpm_status check_shape(const dataset *d, const folder *f, int64_t index,
 {
     if (!f->sized && (im->w != d->w || im->h != d->h))
         return ddpm_fail(DDPM_EFORMAT, "%s/%s is %dx%d, other images are %dx%d (width x height); --image_size N fits all of them "
-                         "to one size", f->root, f->file[index], im->w, im->h, d->w, d->h);
+                         "to one size", files_root(f->files), files_names(f->files)[index], im->w, im->h, d->w, d->h);
     if (!f->coloured && d->c == 1 && im->c >= 3)
-        return ddpm_fail(DDPM_EFORMAT, "%s/%s has colours, other images are grey; ask for a number of channels", f->root,
-                         f->file[index]);
+        return ddpm_fail(DDPM_EFORMAT, "%s/%s has colours, other images are grey; ask for a number of channels",
+                         files_root(f->files), files_names(f->files)[index]);
     return DDPM_OK;
 }
 
 static ddpm_status folder_read(const dataset *d, dataset_reader *r, int64_t index, image *out)
 {
     const folder *f = d->state;
-    char *path = path_join(f->root, f->file[index]);
-    if (!path) return no_memory();
-    ddpm_status s = decode_path(path, r, out);
-    free(path);
+    uint8_t *bytes;
+    size_t len;
+    DDPM_TRY(files_read(f->files, index, &bytes, &len));
+    ddpm_status s = about(f, index, image_decoder_decode(r->decoder, bytes, len, 0, out));
+    free(bytes);
     if (s == DDPM_OK) s = check_shape(d, f, index, out);
     if (s != DDPM_OK) image_free(out);
     return s;
@@ -245,18 +170,16 @@ static ddpm_status folder_read(const dataset *d, dataset_reader *r, int64_t inde
 static const char *folder_item(const dataset *d, int64_t index)
 {
     const folder *f = d->state;
-    return f->file[index];
+    return files_names(f->files)[index];
 }
 
 static void folder_close(dataset *d)
 {
     folder *f = d->state;
-    if (!f) return;
-    for (int64_t i = 0; i < f->count; i++) free(f->file[i]);
-    free(f->file);
-    free(f->root);
+    if (f) files_close(f->files);
     free(f);
 }
 
 const dataset_format dataset_folder = {"folder", folder_probe, folder_open, folder_read, folder_item, folder_close};
 const dataset_format dataset_file = {"file", file_probe, folder_open, folder_read, folder_item, folder_close};
+const dataset_format dataset_zip = {"zip", zip_probe, folder_open, folder_read, folder_item, folder_close};

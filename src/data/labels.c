@@ -6,7 +6,7 @@
 #include "data/dataset_format.h"
 #include "io/json.h"
 
-enum { MAX_CLASSES = 65536 };
+enum { MAX_CLASSES = 65536, MAX_LIST_BYTES = 256 << 20 };
 
 static ddpm_status no_memory(void) { return ddpm_fail(DDPM_ENOMEM, "out of memory for the labels of a data set"); }
 
@@ -138,19 +138,21 @@ static ddpm_status classes_by(const char *const *file, int64_t count, bool prefi
     return s;
 }
 
-static ddpm_status classes_auto(const char *const *file, int64_t count, dataset_classes *c)
-{
-    DDPM_TRY(classes_by(file, count, false, false, MAX_CLASSES, c));
-    return c->of ? DDPM_OK : classes_by(file, count, true, false, count / 2, c);
-}
-
-/* --- by dataset.json --------------------------------------------------------------------- */
+/* --- by a list beside the files ------------------------------------------------------------------ */
 
 typedef struct { const char *file; const json *label; } json_entry;
 
 static int compare_entries(const void *a, const void *b)
 {
     return strcmp(((const json_entry *)a)->file, ((const json_entry *)b)->file);
+}
+
+static ddpm_status entries_sort(const char *path, json_entry *entry, size_t n)
+{
+    qsort(entry, n, sizeof *entry, compare_entries);
+    for (size_t i = 1; i < n; i++)
+        if (strcmp(entry[i - 1].file, entry[i].file) == 0) return ddpm_fail(DDPM_EFORMAT, "%s has two entries for %s", path, entry[i].file);
+    return DDPM_OK;
 }
 
 static ddpm_status entries_read(const char *path, const json *labels, json_entry *entry, size_t n)
@@ -166,11 +168,7 @@ static ddpm_status entries_read(const char *path, const json *labels, json_entry
                 return ddpm_fail(DDPM_EFORMAT, "%s: entry %zu of \"labels\" is not [\"file\", class]", path, i);
         }
     }
-    qsort(entry, n, sizeof *entry, compare_entries);
-    for (size_t i = 1; i < n; i++)
-        if (strcmp(entry[i - 1].file, entry[i].file) == 0)
-            return ddpm_fail(DDPM_EFORMAT, "%s: \"labels\" has two entries for %s", path, entry[i].file);
-    return DDPM_OK;
+    return entries_sort(path, entry, n);
 }
 
 /* label[i]: the value for file i, borrowed from the tree. */
@@ -180,7 +178,7 @@ static ddpm_status entries_match(const char *path, const json_entry *entry, size
     for (int64_t i = 0; i < count; i++) {
         const json_entry wanted = {file[i], NULL};
         const json_entry *at = n ? bsearch(&wanted, entry, n, sizeof *entry, compare_entries) : NULL;
-        if (!at) return ddpm_fail(DDPM_EFORMAT, "%s: \"labels\" has no entry for %s", path, file[i]);
+        if (!at) return ddpm_fail(DDPM_EFORMAT, "%s has no class for %s; list it, or use --labels folder, prefix or none", path, file[i]);
         if (json_kind_of(at->label) != json_kind_of(i ? label[0] : at->label))
             return ddpm_fail(DDPM_EFORMAT, "%s: the classes of %s and %s are not both numbers or both names", path, file[0], file[i]);
         label[i] = at->label;
@@ -188,7 +186,7 @@ static ddpm_status entries_match(const char *path, const json_entry *entry, size
     return DDPM_OK;
 }
 
-static ddpm_status classes_from_numbers(const char *path, const json *const *label, int64_t count, dataset_classes *c)
+static ddpm_status classes_from_numbers(const char *path, const char *source, const json *const *label, int64_t count, dataset_classes *c)
 {
     int64_t max = 0, v = 0;
     for (int64_t i = 0; i < count; i++) {
@@ -196,61 +194,153 @@ static ddpm_status classes_from_numbers(const char *path, const json *const *lab
             return ddpm_fail(DDPM_EFORMAT, "%s: a class is neither a name nor a number from 0 to %d", path, MAX_CLASSES - 1);
         max = v > max ? v : max;
     }
-    DDPM_TRY(classes_fill(NULL, (int)max + 1, count, "dataset.json", c));
+    DDPM_TRY(classes_fill(NULL, (int)max + 1, count, source, c));
     for (int64_t i = 0; i < count; i++)
         if (json_as_int(label[i], &v)) c->of[i] = (int)v;
     return DDPM_OK;
 }
 
-static ddpm_status classes_from_values(const char *path, const json *const *label, int64_t count, dataset_classes *c)
+static ddpm_status classes_from_values(const char *path, const char *source, const json *const *label, int64_t count, dataset_classes *c)
 {
-    if (json_kind_of(label[0]) != JSON_KIND_STRING) return classes_from_numbers(path, label, count, c);
+    if (json_kind_of(label[0]) != JSON_KIND_STRING) return classes_from_numbers(path, source, label, count, c);
     const char **key = calloc((size_t)count, sizeof *key);
     if (!key) return no_memory();
     for (int64_t i = 0; i < count; i++) key[i] = json_as_string(label[i]);
-    const ddpm_status s = classes_from_keys(key, count, "dataset.json", c);
+    const ddpm_status s = classes_from_keys(key, count, source, c);
     free(key);
     return s;
 }
 
-static ddpm_status classes_from_tree(const char *path, const json *tree, const char *const *file, int64_t count, dataset_classes *c)
+/* Entries of files, from whichever list there is. `trees` own what the entries borrow. */
+typedef struct { json **trees; size_t n_trees; json_entry *entry; size_t n; const char *source; } label_list;
+
+static void list_free(label_list *l)
 {
+    for (size_t i = 0; i < l->n_trees; i++) json_free(l->trees[i]);
+    free(l->trees);
+    free(l->entry);
+}
+
+static ddpm_status list_reserve(label_list *l, size_t trees, size_t entries)
+{
+    l->trees = calloc(trees + 1, sizeof *l->trees);
+    l->entry = calloc(entries + 1, sizeof *l->entry);
+    return l->trees && l->entry ? DDPM_OK : no_memory();
+}
+
+/* EDM's and StyleGAN's: one object with "labels". A list that is null says that there are none. */
+static ddpm_status list_from_dataset_json(const char *path, const char *text, size_t len, label_list *l)
+{
+    json *tree = NULL;
+    DDPM_TRY(json_parse_limit(text, len, MAX_LIST_BYTES, path, &tree));
     const json *labels = json_get(tree, "labels");
     const json_kind kind = json_kind_of(labels);
-    if (kind != JSON_KIND_OBJECT && kind != JSON_KIND_ARRAY)
-        return ddpm_fail(DDPM_EFORMAT, "%s has no list \"labels\"; use --labels folder, prefix or none", path);
     const size_t n = kind == JSON_KIND_OBJECT ? json_object_len(labels) : json_array_len(labels);
-    json_entry *entry = calloc(n + 1, sizeof *entry);
-    const json **label = calloc((size_t)count, sizeof *label);
-    ddpm_status s = entry && label ? DDPM_OK : no_memory();
-    if (s == DDPM_OK) s = entries_read(path, labels, entry, n);
-    if (s == DDPM_OK) s = entries_match(path, entry, n, file, count, label);
-    if (s == DDPM_OK) s = classes_from_values(path, label, count, c);
-    free(entry);
-    free(label);
+    ddpm_status s = list_reserve(l, 1, n);
+    if (s != DDPM_OK) {
+        json_free(tree);
+        return s;
+    }
+    l->trees[l->n_trees++] = tree;
+    l->n = n;
+    if (kind == JSON_KIND_OBJECT || kind == JSON_KIND_ARRAY) s = entries_read(path, labels, l->entry, n);
     return s;
 }
 
-static ddpm_status classes_json(const char *root, const char *const *file, int64_t count, dataset_classes *c)
+/* Hugging Face's ImageFolder: a line for each file with "file_name" and, among other things, "label". */
+static ddpm_status read_line(const char *path, size_t number, const char *line, size_t len, label_list *l)
 {
-    char *path = path_join(root, "dataset.json");
-    if (!path) return no_memory();
+    char where[4200];
+    const char *name = NULL;
+    snprintf(where, sizeof where, "%s, line %zu", path, number);
     json *tree = NULL;
-    ddpm_status s = json_read_file(path, &tree);
-    if (s == DDPM_OK) s = classes_from_tree(path, tree, file, count, c);
-    json_free(tree);
+    DDPM_TRY(json_parse(line, len, where, &tree));
+    l->trees[l->n_trees++] = tree;
+    DDPM_TRY(json_get_string(tree, "file_name", &name));
+    if (!name) return ddpm_fail(DDPM_EFORMAT, "%s has no \"file_name\"", where);
+    const json *label = json_get(tree, "label");
+    if (json_kind_of(label) != JSON_KIND_ABSENT && json_kind_of(label) != JSON_KIND_NULL) l->entry[l->n++] = (json_entry){name, label};
+    return DDPM_OK;
+}
+
+static ddpm_status list_from_lines(const char *path, const char *text, size_t len, label_list *l)
+{
+    size_t lines = 1, number = 0;
+    for (size_t i = 0; i < len; i++) lines += text[i] == '\n';
+    DDPM_TRY(list_reserve(l, lines, lines));
+    for (const char *at = text, *end = text + len; at < end; ) {
+        const char *stop = memchr(at, '\n', (size_t)(end - at));
+        if (!stop) stop = end;
+        number++;
+        if (stop > at && !(stop == at + 1 && *at == '\r')) DDPM_TRY(read_line(path, number, at, (size_t)(stop - at), l));
+        at = stop + 1;
+    }
+    return entries_sort(path, l->entry, l->n);
+}
+
+/* l->source stays NULL where there is no list. */
+static ddpm_status list_read(const files *f, label_list *l)
+{
+    static const struct { const char *name; ddpm_status (*read)(const char *path, const char *text, size_t len, label_list *l); } lists[] = {
+        {"dataset.json", list_from_dataset_json}, {"metadata.jsonl", list_from_lines},
+    };
+    ddpm_status s = DDPM_OK;
+    for (size_t i = 0; i < sizeof lists / sizeof *lists && s == DDPM_OK && !l->source; i++) {
+        uint8_t *text = NULL;
+        size_t len;
+        s = files_read_named(f, lists[i].name, MAX_LIST_BYTES, &text, &len);
+        if (s != DDPM_OK || !text) continue;
+        char *path = path_join(files_root(f), lists[i].name);
+        l->source = lists[i].name;
+        s = path ? lists[i].read(path, (const char *)text, len, l) : no_memory();
+        free(path);
+        free(text);
+    }
+    return s;
+}
+
+static ddpm_status classes_from_list(const files *f, const label_list *l, dataset_classes *c)
+{
+    const int64_t count = files_count(f);
+    char *path = path_join(files_root(f), l->source);
+    const json **label = calloc((size_t)count, sizeof *label);
+    ddpm_status s = path && label ? DDPM_OK : no_memory();
+    if (s == DDPM_OK) s = entries_match(path, l->entry, l->n, files_names(f), count, label);
+    if (s == DDPM_OK) s = classes_from_values(path, l->source, label, count, c);
+    free(label);
     free(path);
     return s;
 }
 
-ddpm_status classes_of_files(const char *root, const char *const *file, int64_t count, dataset_labels mode, dataset_classes *c)
+/* must: no list, or one without classes, is an error. */
+static ddpm_status classes_json(const files *f, bool must, dataset_classes *c)
+{
+    label_list l = {0};
+    ddpm_status s = list_read(f, &l);
+    if (s == DDPM_OK && l.n) s = classes_from_list(f, &l, c);
+    else if (s == DDPM_OK && must)
+        s = ddpm_fail(DDPM_EFORMAT, "%s has no dataset.json with a list \"labels\" and no metadata.jsonl with \"label\"; use --labels folder, "
+                      "prefix or none", files_root(f));
+    list_free(&l);
+    return s;
+}
+
+/* A list that comes with the files knows better than their names. */
+static ddpm_status classes_auto(const files *f, dataset_classes *c)
+{
+    DDPM_TRY(classes_json(f, false, c));
+    if (!c->of) DDPM_TRY(classes_by(files_names(f), files_count(f), false, false, MAX_CLASSES, c));
+    return c->of ? DDPM_OK : classes_by(files_names(f), files_count(f), true, false, files_count(f) / 2, c);
+}
+
+ddpm_status classes_of_files(const files *f, dataset_labels mode, dataset_classes *c)
 {
     *c = (dataset_classes){0};
     switch (mode) {
-    case DATASET_LABELS_AUTO: return classes_auto(file, count, c);
-    case DATASET_LABELS_FOLDER: return classes_by(file, count, false, true, MAX_CLASSES, c);
-    case DATASET_LABELS_PREFIX: return classes_by(file, count, true, true, MAX_CLASSES, c);
-    case DATASET_LABELS_JSON: return classes_json(root, file, count, c);
+    case DATASET_LABELS_AUTO: return classes_auto(f, c);
+    case DATASET_LABELS_FOLDER: return classes_by(files_names(f), files_count(f), false, true, MAX_CLASSES, c);
+    case DATASET_LABELS_PREFIX: return classes_by(files_names(f), files_count(f), true, true, MAX_CLASSES, c);
+    case DATASET_LABELS_JSON: return classes_json(f, true, c);
     case DATASET_LABELS_NONE: break;
     }
     return DDPM_OK;

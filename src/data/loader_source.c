@@ -66,10 +66,11 @@ static ddpm_status subset_check(const dataset *d, const loader_options *o)
     return DDPM_OK;
 }
 
-/* Untouched pages of the cache cost nothing: it fills as images are decoded. */
+/* Untouched pages of the cache cost nothing: it fills as images are decoded. What lies decoded in memory needs none. */
 static ddpm_status source_alloc(loader_source *s, size_t all)
 {
-    const size_t bytes = dataset_image_bytes(s->data), fitting = s->o.max_cache_bytes / bytes, cached = fitting < all ? fitting : all;
+    const size_t bytes = dataset_image_bytes(s->data), room = dataset_pixels(s->data, 0) ? 0 : s->o.max_cache_bytes;
+    const size_t fitting = room / bytes, cached = fitting < all ? fitting : all;
     s->cached = (int64_t)cached;
     s->cache = cached ? calloc(cached, bytes) : NULL;
     s->state = calloc(all, sizeof *s->state);
@@ -131,9 +132,11 @@ static void cache_put(loader_source *s, int64_t index, const uint8_t *pixels)
     atomic_store_explicit(&s->state[index], CACHED, memory_order_release);
 }
 
-/* *pixels: the image, borrowed from the cache or the scratch. A bad one is noted. */
+/* *pixels: the image, borrowed from the data set, the cache or the scratch. A bad one is noted. */
 static ddpm_status image_get(loader_source *s, source_scratch *t, int64_t index, const uint8_t **pixels)
 {
+    *pixels = dataset_pixels(s->data, index);
+    if (*pixels) return DDPM_OK;
     const unsigned char state = atomic_load_explicit(&s->state[index], memory_order_acquire);
     *pixels = t->pixels;
     if (state == CACHED) {

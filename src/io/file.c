@@ -64,18 +64,24 @@ void file_map_close(file_map *map)
     *map = (file_map){ NULL, 0 };
 }
 
-static ddpm_status read_exactly(int fd, const char *path, uint8_t *bytes, size_t size)
+ddpm_status file_read_fd(int fd, const char *path, void *bytes, size_t size, size_t *done)
 {
-    size_t done = 0;
-    while (done < size) {
-        const ssize_t n = read(fd, bytes + done, size - done);
+    *done = 0;
+    while (*done < size) {
+        const ssize_t n = read(fd, (uint8_t *)bytes + *done, size - *done);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return file_fail("cannot read", path);
-        if (n == 0)
-            return ddpm_fail(DDPM_EFORMAT, "%s became shorter while it was read: %zu of %zu bytes", path, done, size);
-        done += (size_t)n;
+        if (n == 0) return DDPM_OK;
+        *done += (size_t)n;
     }
     return DDPM_OK;
+}
+
+static ddpm_status read_exactly(int fd, const char *path, uint8_t *bytes, size_t size)
+{
+    size_t done;
+    DDPM_TRY(file_read_fd(fd, path, bytes, size, &done));
+    return done == size ? DDPM_OK : ddpm_fail(DDPM_EFORMAT, "%s became shorter while it was read: %zu of %zu bytes", path, done, size);
 }
 
 ddpm_status file_read_all(const char *path, size_t max_bytes, uint8_t **bytes, size_t *len)
@@ -236,6 +242,16 @@ ddpm_status file_writer_write(file_writer *w, const void *data, size_t len)
 uint64_t file_writer_offset(const file_writer *w)
 {
     return w->offset;
+}
+
+ddpm_status file_writer_replace(file_writer *w, uint64_t offset, const void *data, size_t len)
+{
+    assert(offset <= w->offset && len <= w->offset - offset);
+    if (w->failed) return ddpm_fail(DDPM_EIO, "%s: an earlier write failed", w->path);
+    ddpm_status s = lseek(w->fd, (off_t)offset, SEEK_SET) < 0 ? file_fail_write(w->path, len) : file_write_fd(w->fd, w->path, data, len);
+    if (s == DDPM_OK && lseek(w->fd, (off_t)w->offset, SEEK_SET) < 0) s = file_fail_write(w->path, 0);
+    w->failed = s != DDPM_OK;
+    return s;
 }
 
 static ddpm_status writer_publish(file_writer *w)

@@ -62,6 +62,8 @@ ddpm_status file_writer_write(file_writer *w, const void *data, size_t len);
 ddpm_status file_writer_finish(file_writer *w);
 void        file_writer_abort(file_writer *w);       /* NULL ok                 */
 uint64_t    file_writer_offset(const file_writer *w);/* bytes written so far    */
+/* Other bytes in place of some that were written: a header that is known at the end. */
+ddpm_status file_writer_replace(file_writer *w, uint64_t offset, const void *data, size_t len);
 
 /* open, write, finish. */
 ddpm_status file_write_atomic(const char *path, const void *data, size_t len);

@@ -12,6 +12,29 @@ enum { IMAGE_MAX_FILE = 1 << 30 };
 
 struct image_decoder { jpeg_decoder *jpeg; };
 
+/* Formats that need nothing between pictures; JPEG keeps its decompressor. */
+static const struct {
+    bool        (*recognise)(const uint8_t *bytes, size_t len);
+    ddpm_status (*probe)(const uint8_t *bytes, size_t len, int *w, int *h, int *c);
+    ddpm_status (*decode)(const uint8_t *bytes, size_t len, image *out);
+} formats[] = {
+    { png_recognise, png_probe, png_decode },
+    { webp_recognise, webp_probe, webp_decode },
+    { gif_recognise, gif_probe, gif_decode },
+    { pnm_recognise, pnm_probe, pnm_decode },
+};
+enum { N_FORMATS = sizeof formats / sizeof formats[0] };
+
+static ddpm_status unknown_format(void) { return ddpm_fail(DDPM_EFORMAT, "not a picture of a known kind: PNG, JPEG, WebP, GIF, PPM or PGM"); }
+
+bool image_has_ending(const char *name)
+{
+    static const char *const endings[] = { ".png", ".jpg", ".jpeg", ".webp", ".gif", ".ppm", ".pgm" };
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
+        if (file_has_ending(name, endings[i])) return true;
+    return false;
+}
+
 void image_free(image *im)
 {
     if (!im) return;
@@ -93,13 +116,19 @@ static ddpm_status convert_channels(int channels, image *im)
     return DDPM_OK;
 }
 
+static ddpm_status decode(image_decoder *d, const uint8_t *bytes, size_t len, image *out)
+{
+    if (jpeg_recognise(bytes, len)) return jpeg_decode(d->jpeg, bytes, len, out);
+    for (int i = 0; i < N_FORMATS; i++)
+        if (formats[i].recognise(bytes, len)) return formats[i].decode(bytes, len, out);
+    return unknown_format();
+}
+
 ddpm_status image_decoder_decode(image_decoder *d, const void *bytes, size_t len, int channels, image *out)
 {
     assert(channels == 0 || channels == 1 || channels == 3 || channels == 4);
     *out = (image){ 0 };
-    if (png_recognise(bytes, len)) DDPM_TRY(png_decode(bytes, len, out));
-    else if (jpeg_recognise(bytes, len)) DDPM_TRY(jpeg_decode(d->jpeg, bytes, len, out));
-    else return ddpm_fail(DDPM_EFORMAT, "neither a PNG nor a JPEG picture");
+    DDPM_TRY(decode(d, bytes, len, out));
     if (channels == 0 || channels == out->c) return DDPM_OK;
     const ddpm_status s = convert_channels(channels, out);
     if (s != DDPM_OK) image_free(out);
@@ -129,9 +158,10 @@ ddpm_status image_decode_file(const char *path, int channels, image *out)
 
 ddpm_status image_probe(const void *bytes, size_t len, int *w, int *h, int *c)
 {
-    if (png_recognise(bytes, len)) return png_probe(bytes, len, w, h, c);
     if (jpeg_recognise(bytes, len)) return jpeg_probe(bytes, len, w, h, c);
-    return ddpm_fail(DDPM_EFORMAT, "neither a PNG nor a JPEG picture");
+    for (int i = 0; i < N_FORMATS; i++)
+        if (formats[i].recognise(bytes, len)) return formats[i].probe(bytes, len, w, h, c);
+    return unknown_format();
 }
 
 ddpm_status png_write(const char *path, const image *im, const png_pair *texts, int text_count)

@@ -1,8 +1,8 @@
-/* image.h - PNG and JPEG files to and from 8-bit pixels.
+/* image.h - picture files to 8-bit pixels: PNG, JPEG, WebP, the first frame of a GIF, binary PPM and PGM.
  *
  * Pixels are what Pillow's Image.open(f).convert("RGB" | "L" | "RGBA") gives, to the
- * bit, except that 16-bit grey PNGs keep their high byte (Pillow turns nearly all of
- * them white) and that JPEGs follow the installed libjpeg-turbo. The format is told
+ * bit, except that 16-bit grey PNGs keep their high byte and 16-bit PGMs are scaled (Pillow
+ * turns nearly all of them white) and that JPEGs follow the installed libjpeg-turbo. The format is told
  * from the first bytes, never from a name. A file that is damaged, truncated or
  * larger than IMAGE_MAX_PIXELS is DDPM_EFORMAT; its size is checked before pixels are
  * allocated. Gamma, ICC profiles, EXIF orientation and animation are ignored, as the
@@ -10,6 +10,7 @@
 #ifndef DDPM_IO_IMAGE_H
 #define DDPM_IO_IMAGE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,6 +23,9 @@ typedef struct {
     int w, h, c;
     uint8_t *data;
 } image;
+
+/* Does the name of a file end as one of these formats' does (.png .jpg .jpeg .webp .gif .ppm .pgm, in any case)? */
+bool image_has_ending(const char *name);
 
 void image_free(image *im);                          /* frees data; NULL ok     */
 

@@ -1,7 +1,8 @@
-/* image_format.h - what image.c asks of png.c and jpeg.c. Not for other files.
+/* image_format.h - what image.c asks of the formats' files. Not for other files.
  *
- * Both decode to the channels of the file: PNG 1..4 with palettes expanded and 16
- * bits cut to their high byte; JPEG 1 or 3, CMYK turned to RGB. */
+ * All decode to the channels of the file: PNG 1..4 with palettes expanded and 16
+ * bits cut to their high byte; JPEG 1 or 3, CMYK turned to RGB; WebP and the first frame of
+ * a GIF 3, or 4 with transparency; PGM and PPM (binary) 1 or 3, scaled to 8 bits. */
 #ifndef DDPM_IO_IMAGE_FORMAT_H
 #define DDPM_IO_IMAGE_FORMAT_H
 
@@ -12,6 +13,18 @@
 bool        png_recognise(const uint8_t *bytes, size_t len);
 ddpm_status png_probe(const uint8_t *bytes, size_t len, int *w, int *h, int *c);
 ddpm_status png_decode(const uint8_t *bytes, size_t len, image *out);
+
+bool        gif_recognise(const uint8_t *bytes, size_t len);
+ddpm_status gif_probe(const uint8_t *bytes, size_t len, int *w, int *h, int *c);
+ddpm_status gif_decode(const uint8_t *bytes, size_t len, image *out);
+
+bool        webp_recognise(const uint8_t *bytes, size_t len);
+ddpm_status webp_probe(const uint8_t *bytes, size_t len, int *w, int *h, int *c);
+ddpm_status webp_decode(const uint8_t *bytes, size_t len, image *out);
+
+bool        pnm_recognise(const uint8_t *bytes, size_t len);
+ddpm_status pnm_probe(const uint8_t *bytes, size_t len, int *w, int *h, int *c);
+ddpm_status pnm_decode(const uint8_t *bytes, size_t len, image *out);
 
 typedef struct jpeg_decoder jpeg_decoder;
 

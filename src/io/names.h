@@ -12,7 +12,8 @@ typedef enum {
     NAMES_OPENAI,            /* improved-diffusion, guided-diffusion                   */
     NAMES_ERMONGROUP,        /* ermongroup/ddim, pesser                                */
     NAMES_DIFFUSERS,         /* UNet2DModel                                            */
-    NAMES_DIFFUSERS_OLD      /* UNet2DModel of 2022: query, key, value, proj_attn      */
+    NAMES_DIFFUSERS_OLD,     /* UNet2DModel of 2022: query, key, value, proj_attn      */
+    NAMES_COUNT
 } names_style;
 
 typedef struct { int levels, num_res_blocks; } names_net;

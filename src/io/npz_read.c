@@ -3,13 +3,12 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zlib.h>
 
 #include "base/checked.h"
 #include "io/file.h"
 #include "io/torch_zip.h"
 
-enum { NPY_MAGIC = 8, NPY_HEADER_LIMIT = 65536, NAME_SIZE = 256, DEFLATE_MAX_RATIO = 1032 };
+enum { NPY_MAGIC = 8, NPY_HEADER_LIMIT = 65536, NAME_SIZE = 256 };
 
 typedef struct { const zip_entry *entry; uint8_t *bytes; } inflated;
 
@@ -87,41 +86,6 @@ bool npz_reader_has(const npz_reader *r, const char *name) { return find(r, name
 
 /* --- one record ------------------------------------------------------------------------ */
 
-/* A fuzzer cannot guess checksums. */
-static bool checksum_fits(const zip_entry *e, const uint8_t *bytes)
-{
-#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
-    (void)e;
-    (void)bytes;
-    return true;
-#else
-    return crc32_z(0, bytes, e->size) == e->crc;
-#endif
-}
-
-/* The whole of `packed` must give the whole of `out` and nothing more; zlib counts in 32 bits. */
-static bool inflate_all(const uint8_t *packed, size_t packed_len, uint8_t *out, size_t len)
-{
-    static const size_t PIECE = 1 << 30;
-    z_stream z = { 0 };
-    int state = inflateInit2(&z, -MAX_WBITS);
-    if (state != Z_OK) return false;
-    size_t in = packed_len, room = len;
-    z.next_in = (Bytef *)(uintptr_t)packed;
-    z.next_out = out;
-    while (state == Z_OK) {
-        const uInt give = (uInt)(in < PIECE ? in : PIECE), take = (uInt)(room < PIECE ? room : PIECE);
-        z.avail_in = give;
-        z.avail_out = take;
-        state = inflate(&z, Z_NO_FLUSH);
-        in -= give - z.avail_in;
-        room -= take - z.avail_out;
-        if (state == Z_OK && give == z.avail_in && take == z.avail_out) break;
-    }
-    inflateEnd(&z);
-    return state == Z_STREAM_END && !in && !room;
-}
-
 static ddpm_status bad_record(const npz_reader *r, const zip_entry *e, const char *what)
 {
     return ddpm_fail(DDPM_EFORMAT, "%s: array %.*s (offset %zu): %s", r->where, (int)(e->name_len < 100 ? e->name_len : 100), e->name, e->begin, what);
@@ -134,17 +98,8 @@ static ddpm_status inflate_record(npz_reader *r, const zip_entry *e, const uint8
             *bytes = r->kept[i].bytes;
             return DDPM_OK;
         }
-    if (e->size / DEFLATE_MAX_RATIO > e->packed) return bad_record(r, e, "it claims more bytes than its compressed data can hold");
-    uint8_t *out = malloc(e->size + 1);
-    if (!out) return ddpm_fail(DDPM_ENOMEM, "no memory for %zu bytes of %s", e->size, r->where);
-    if (!inflate_all(r->zip.bytes + e->offset, e->packed, out, e->size)) {
-        free(out);
-        return bad_record(r, e, "its compressed data are damaged");
-    }
-    if (!checksum_fits(e, out)) {
-        free(out);
-        return bad_record(r, e, "its checksum is wrong; the file is damaged");
-    }
+    uint8_t *out = NULL;
+    DDPM_TRY(torch_zip_read(&r->zip, e, &out));
     r->kept[r->n_kept++] = (inflated){ e, out };
     *bytes = out;
     return DDPM_OK;
@@ -154,7 +109,7 @@ static ddpm_status record_bytes(npz_reader *r, const zip_entry *e, const uint8_t
 {
     if (e->deflated) return inflate_record(r, e, bytes);
     *bytes = r->zip.bytes + e->offset;
-    return checksum_fits(e, *bytes) ? DDPM_OK : bad_record(r, e, "its checksum is wrong; the file is damaged");
+    return torch_zip_check(&r->zip, e);
 }
 
 /* --- the header of an array -------------------------------------------------------------- */

@@ -13,6 +13,7 @@ struct pickle {
     const char     *where;
     torch_storage **storages;
     size_t          storage_count, storage_cap, values;
+    bool            arrays;
 };
 
 ddpm_status pickle_new(const char *where, pickle **p)
@@ -34,6 +35,9 @@ void pickle_free(pickle *p)
     free(p->storages);
     free(p);
 }
+
+void pickle_allow_arrays(pickle *p)         { p->arrays = true; }
+bool pickle_arrays_allowed(const pickle *p) { return p->arrays; }
 
 void *pickle_alloc(pickle *p, size_t bytes) { return arena_alloc(p->memory, bytes ? bytes : 1); }
 
@@ -261,6 +265,34 @@ static ddpm_status take_text(pickle_machine *m, int size_bytes)
     return DDPM_OK;
 }
 
+static ddpm_status not_allowed(const pickle_machine *m)
+{
+    return ddpm_fail(DDPM_EFORMAT, "%s: instruction 0x%02x of the pickle is not allowed (offset %zu)", m->where, m->bytes[m->op_at], m->offset + m->op_at);
+}
+
+/* Python 2's texts and Python 3's bytes: a text where it can be one. */
+static ddpm_status take_bytes(pickle_machine *m, int size_bytes)
+{
+    uint64_t n = 0;
+    const uint8_t *b = NULL;
+    torch_value *v = NULL;
+    const size_t start = m->at;
+    if (!m->p->arrays) return not_allowed(m);
+    DDPM_TRY(take_number(m, size_bytes, &n));
+    DDPM_TRY(take(m, (size_t)n, &b));
+    if (n < MAX_LINE && !memchr(b, 0, (size_t)n)) {
+        m->at = start;
+        return take_text(m, size_bytes);
+    }
+    DDPM_TRY(pickle_value(m, PICKLE_BYTES, &v));
+    v->u.bytes.at = b;
+    v->u.bytes.len = (size_t)n;
+    return push(m, v);
+}
+
+static ddpm_status op_bytes4(pickle_machine *m) { return take_bytes(m, 4); }
+static ddpm_status op_bytes1(pickle_machine *m) { return take_bytes(m, 1); }
+
 static ddpm_status op_text4(pickle_machine *m) { return take_text(m, 4); }
 static ddpm_status op_text1(pickle_machine *m) { return take_text(m, 1); }
 
@@ -430,6 +462,7 @@ static ddpm_status op_build(pickle_machine *m)
     torch_value *state = NULL, *object = NULL;
     DDPM_TRY(pop(m, &state));
     DDPM_TRY(top(m, &object));
+    if (m->p->arrays && ((int)object->kind == PICKLE_ARRAY_TYPE || object->kind == TORCH_KIND_TENSOR)) return pickle_build_array(m, object, state);
     if (object->kind != TORCH_KIND_DICT || !object->ordered) return pickle_fail(m, "attributes are set on a value that is not an OrderedDict");
     return state->kind == TORCH_KIND_DICT ? DDPM_OK : pickle_fail(m, "the attributes of an OrderedDict are not a dictionary");
 }
@@ -486,7 +519,7 @@ static const instruction INSTRUCTIONS[256] = {
     [0x80] = op_proto, [0x95] = op_frame, ['.'] = op_stop,
     ['N'] = op_none, [0x88] = op_true, [0x89] = op_false,
     ['K'] = op_int1, ['M'] = op_int2, ['J'] = op_int4, [0x8a] = op_long, ['G'] = op_real,
-    ['X'] = op_text4, [0x8c] = op_text1,
+    ['X'] = op_text4, [0x8c] = op_text1, ['T'] = op_bytes4, ['U'] = op_bytes1, ['B'] = op_bytes4, ['C'] = op_bytes1,
     ['('] = op_mark, ['t'] = op_tuple, [')'] = op_tuple0, [0x85] = op_tuple1, [0x86] = op_tuple2, [0x87] = op_tuple3,
     [']'] = op_list, ['a'] = op_append, ['e'] = op_appends,
     ['}'] = op_dict, ['s'] = op_setitem, ['u'] = op_setitems,
@@ -500,8 +533,7 @@ static ddpm_status run(pickle_machine *m)
         const uint8_t *op = NULL;
         m->op_at = m->at;
         DDPM_TRY(take(m, 1, &op));
-        if (!INSTRUCTIONS[*op])
-            return ddpm_fail(DDPM_EFORMAT, "%s: instruction 0x%02x of the pickle is not allowed (offset %zu)", m->where, *op, m->offset + m->op_at);
+        if (!INSTRUCTIONS[*op]) return not_allowed(m);
         DDPM_TRY(INSTRUCTIONS[*op](m));
     }
     return DDPM_OK;
@@ -540,6 +572,7 @@ enum { NEW, OPEN, DONE };
 static ddpm_status check(pickle_machine *m, torch_value *v, int depth)
 {
     if (v->kind >= TORCH_KIND_COUNT) return pickle_fail(m, "a storage or a global stands where a value belongs");
+    if (v->kind == TORCH_KIND_TENSOR && !v->u.tensor->storage) return pickle_fail(m, "an array has no contents");
     if (v->state == OPEN) return pickle_fail(m, "a container holds itself");
     if (depth + v->height >= TORCH_MAX_DEPTH) return pickle_fail(m, "values nest too deeply");
     if (v->state == DONE) return DDPM_OK;

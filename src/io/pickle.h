@@ -9,7 +9,7 @@
 #include "io/torch_file.h"
 
 /* Kinds that exist only inside the machine. */
-enum { PICKLE_GLOBAL = TORCH_KIND_COUNT, PICKLE_STORAGE };
+enum { PICKLE_GLOBAL = TORCH_KIND_COUNT, PICKLE_STORAGE, PICKLE_BYTES, PICKLE_ARRAY_TYPE };
 
 typedef struct pickle_global pickle_global;
 
@@ -26,6 +26,7 @@ struct torch_value {
         torch_tensor  *tensor;
         torch_storage *storage;
         const pickle_global *global;
+        struct { const uint8_t *at; size_t len; } bytes;
         struct {
             torch_value  **items;    /* of a dictionary: key, value, key, value ...   */
             torch_value ***order;    /* a dictionary's keys, sorted: places in items  */
@@ -38,6 +39,8 @@ struct torch_value {
 typedef struct pickle pickle;
 
 ddpm_status pickle_new(const char *where, pickle **p);    /* `where` is borrowed */
+/* From now on bytes and numpy's arrays of uint8 are read too; they become tensors whose data lie in the pickle. */
+void        pickle_allow_arrays(pickle *p);
 void        pickle_free(pickle *p);                       /* NULL ok             */
 
 /* One pickle from the beginning of bytes[len], which lie `offset` bytes into the file. *root: a checked

@@ -31,6 +31,10 @@ ddpm_status pickle_find_global(pickle_machine *m, const char *module, size_t mod
 /* FUNCTION(ARGS) for the allowed functions. */
 ddpm_status pickle_call(pickle_machine *m, const torch_value *function, const torch_value *args, torch_value **result);
 
+/* numpy's __setstate__ on an array or on its type. */
+ddpm_status pickle_build_array(pickle_machine *m, torch_value *object, const torch_value *state);
+bool        pickle_arrays_allowed(const pickle *p);
+
 /* The storage that a persistent id names. */
 ddpm_status pickle_persistent(pickle_machine *m, const torch_value *id, torch_value **result);
 

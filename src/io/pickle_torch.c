@@ -6,7 +6,8 @@
 #include <string.h>
 
 typedef enum {
-    ORDERED_DICT, REBUILD_TENSOR, REBUILD_TENSOR_V2, REBUILD_PARAMETER, SIZE, STORAGE_TYPE, DTYPE
+    ORDERED_DICT, REBUILD_TENSOR, REBUILD_TENSOR_V2, REBUILD_PARAMETER, SIZE, STORAGE_TYPE, DTYPE,
+    ARRAY_NEW, ARRAY_CLASS, ARRAY_TYPE           /* numpy's, where arrays are allowed */
 } global_role;
 
 struct pickle_global {
@@ -14,6 +15,14 @@ struct pickle_global {
     global_role role;
     torch_dtype dtype;         /* of STORAGE_TYPE and DTYPE */
 };
+
+static const pickle_global ARRAY_GLOBALS[] = {
+    { "numpy.core.multiarray", "_reconstruct", ARRAY_NEW, 0 },
+    { "numpy._core.multiarray", "_reconstruct", ARRAY_NEW, 0 },
+    { "numpy", "ndarray", ARRAY_CLASS, 0 },
+    { "numpy", "dtype", ARRAY_TYPE, 0 },
+};
+enum { N_ARRAY_GLOBALS = sizeof ARRAY_GLOBALS / sizeof ARRAY_GLOBALS[0] };
 
 static const pickle_global GLOBALS[] = {
     { "collections", "OrderedDict", ORDERED_DICT, 0 },
@@ -39,8 +48,11 @@ static void printable(const char *bytes, size_t len, char text[80])
 
 ddpm_status pickle_find_global(pickle_machine *m, const char *module, size_t module_len, const char *name, size_t name_len, torch_value **v)
 {
-    for (size_t i = 0; i < sizeof GLOBALS / sizeof *GLOBALS; i++) {
-        const pickle_global *g = &GLOBALS[i];
+    const bool arrays = pickle_arrays_allowed(m->p);
+    const pickle_global *list = arrays ? ARRAY_GLOBALS : GLOBALS;
+    const size_t n = arrays ? N_ARRAY_GLOBALS : sizeof GLOBALS / sizeof *GLOBALS;
+    for (size_t i = 0; i < n; i++) {
+        const pickle_global *g = &list[i];
         if (!same(g->module, module, module_len) || !same(g->name, name, name_len)) continue;
         DDPM_TRY(pickle_value(m, g->role == DTYPE ? (int)TORCH_KIND_DTYPE : (int)PICKLE_GLOBAL, v));
         if (g->role == DTYPE) (*v)->u.i = (int64_t)g->dtype;
@@ -167,6 +179,58 @@ static ddpm_status make_size(pickle_machine *m, torch_value *dims, torch_value *
     return DDPM_OK;
 }
 
+/* --- arrays ------------------------------------------------------------------------------------ */
+
+/* _reconstruct(ndarray, (0,), b"b"): an array whose size and bytes follow. */
+static ddpm_status new_array(pickle_machine *m, torch_value *const *a, torch_value **result)
+{
+    if ((int)a[0]->kind != PICKLE_GLOBAL || a[0]->u.global->role != ARRAY_CLASS) return pickle_fail(m, "something is made that is not an array");
+    torch_tensor *t = pickle_alloc(m->p, sizeof *t);
+    if (!t) return pickle_no_memory(m);
+    t->dtype = TORCH_U8;
+    DDPM_TRY(pickle_value(m, TORCH_KIND_TENSOR, result));
+    (*result)->u.tensor = t;
+    return DDPM_OK;
+}
+
+static ddpm_status new_array_type(pickle_machine *m, const torch_value *name, torch_value **result)
+{
+    if (name->kind != TORCH_KIND_STRING || (strcmp(name->u.text, "u1") && strcmp(name->u.text, "|u1"))) return pickle_fail(m, "an array is not of uint8");
+    return pickle_value(m, PICKLE_ARRAY_TYPE, result);
+}
+
+/* Rows of bytes, the last index fastest. */
+static ddpm_status set_places(pickle_machine *m, torch_tensor *t, size_t len)
+{
+    uint64_t total = 1;
+    for (int i = t->ndim - 1; i >= 0; i--) {
+        t->strides[i] = (int64_t)total;
+        if (__builtin_mul_overflow(total, (uint64_t)t->shape[i], &total)) return pickle_fail(m, "an array is larger than its bytes");
+    }
+    return total == len ? DDPM_OK : pickle_fail(m, "the shape of an array does not fit its bytes");
+}
+
+/* state: version, shape, type, Fortran order, bytes; of a type: anything, since uint8 has no other form. */
+ddpm_status pickle_build_array(pickle_machine *m, torch_value *object, const torch_value *state)
+{
+    if (state->kind != TORCH_KIND_TUPLE) return pickle_fail(m, "the state of an array is not a tuple");
+    if ((int)object->kind == PICKLE_ARRAY_TYPE) return DDPM_OK;
+    torch_tensor *t = object->u.tensor;
+    torch_value *const *a = state->u.c.items;
+    if (t->storage || state->u.c.n != 5) return pickle_fail(m, "attributes are set on a value that has them already");
+    const bool columns = a[3]->kind == TORCH_KIND_BOOL ? a[3]->u.flag : a[3]->kind != TORCH_KIND_INT || a[3]->u.i != 0;
+    const bool text = a[4]->kind == TORCH_KIND_STRING;
+    if ((int)a[2]->kind != PICKLE_ARRAY_TYPE || columns || (!text && (int)a[4]->kind != PICKLE_BYTES)) return pickle_fail(m, "an array is not of uint8 in C order");
+    torch_storage *s = pickle_alloc(m->p, sizeof *s);
+    if (!s) return pickle_no_memory(m);
+    *s = (torch_storage){ .key = "", .dtype = TORCH_U8, .len = text ? strlen(a[4]->u.text) : a[4]->u.bytes.len,
+                          .data = text ? (const uint8_t *)a[4]->u.text : a[4]->u.bytes.at };
+    DDPM_TRY(take_dims(m, a[1], &t->ndim, t->shape));
+    DDPM_TRY(set_places(m, t, s->len));
+    t->storage = s;
+    return DDPM_OK;
+}
+
 ddpm_status pickle_call(pickle_machine *m, const torch_value *function, const torch_value *args, torch_value **result)
 {
     if ((int)function->kind != PICKLE_GLOBAL) return pickle_fail(m, "something is called that is not a global");
@@ -183,5 +247,7 @@ ddpm_status pickle_call(pickle_machine *m, const torch_value *function, const to
     if (g->role == REBUILD_TENSOR_V2 && (n == 6 || n == 7)) return make_tensor_v2(m, args, result);
     if (g->role == REBUILD_PARAMETER && n == 3) return make_parameter(m, a, result);
     if (g->role == SIZE && n == 1) return make_size(m, a[0], result);
+    if (g->role == ARRAY_NEW && n == 3) return new_array(m, a, result);
+    if (g->role == ARRAY_TYPE && n == 3) return new_array_type(m, a[0], result);
     return ddpm_fail(DDPM_EFORMAT, "%s: %s.%s cannot be called with %zu arguments (offset %zu)", m->where, g->module, g->name, n, m->offset + m->op_at);
 }

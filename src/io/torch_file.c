@@ -206,7 +206,16 @@ static ddpm_status read_any(torch_file *f)
     return ddpm_fail(DDPM_EFORMAT, "%s is not a PyTorch file: neither a zip nor PyTorch's older stream", f->path);
 }
 
-static ddpm_status open_map(const file_map *map, const char *where, torch_file **out)
+static ddpm_status read_arrays(torch_file *f)
+{
+    size_t used;
+    DDPM_TRY(pickle_new(f->path, &f->p));
+    pickle_allow_arrays(f->p);
+    DDPM_TRY(pickle_read(f->p, f->bytes, f->len, 0, &f->root, &used));
+    return used == f->len ? DDPM_OK : ddpm_fail(DDPM_EFORMAT, "%s: something follows the pickle (offset %zu)", f->path, used);
+}
+
+static ddpm_status open_map(const file_map *map, const char *where, ddpm_status (*read)(torch_file *f), torch_file **out)
 {
     torch_file *f = calloc(1, sizeof *f);
     if (f) f->path = strdup(where);
@@ -216,7 +225,7 @@ static ddpm_status open_map(const file_map *map, const char *where, torch_file *
     }
     f->bytes = map->data;
     f->len = map->size;
-    const ddpm_status s = read_any(f);
+    const ddpm_status s = read(f);
     if (s != DDPM_OK) {
         torch_close(f);
         return s;
@@ -230,7 +239,7 @@ ddpm_status torch_open(const char *path, torch_file **f)
     file_map map;
     *f = NULL;
     DDPM_TRY(file_map_open(path, &map));
-    const ddpm_status s = open_map(&map, path, f);
+    const ddpm_status s = open_map(&map, path, read_any, f);
     if (s == DDPM_OK) (*f)->map = map;
     else file_map_close(&map);
     return s;
@@ -240,7 +249,14 @@ ddpm_status torch_open_memory(const void *bytes, size_t len, const char *where, 
 {
     const file_map map = { .data = bytes, .size = len };
     *f = NULL;
-    return open_map(&map, where, f);
+    return open_map(&map, where, read_any, f);
+}
+
+ddpm_status torch_open_arrays(const void *bytes, size_t len, const char *where, torch_file **f)
+{
+    const file_map map = { .data = bytes, .size = len };
+    *f = NULL;
+    return open_map(&map, where, read_arrays, f);
 }
 
 void torch_close(torch_file *f)

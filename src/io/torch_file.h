@@ -81,6 +81,9 @@ typedef struct torch_value torch_value;
 ddpm_status torch_open(const char *path, torch_file **f);
 /* The same over `len` bytes that outlive `f`; `where` names them in sentences. */
 ddpm_status torch_open_memory(const void *bytes, size_t len, const char *where, torch_file **f);
+/* A bare pickle of plain values and numpy's uint8 arrays, as CIFAR's python version is: nothing of torch is
+ * allowed in it. Python 2's texts and bytes that are no text are read as one; arrays become tensors. */
+ddpm_status torch_open_arrays(const void *bytes, size_t len, const char *where, torch_file **f);
 void        torch_close(torch_file *f);                            /* NULL ok     */
 
 /* Whether a file that begins with these bytes may be one for torch_open. */

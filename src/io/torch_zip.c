@@ -10,7 +10,7 @@ enum {
     LOCAL_SIZE = 30, CENTRAL_SIZE = 46, END_SIZE = 22, END64_SIZE = 56, LOCATOR_SIZE = 20,
     LOCAL_SIG = 0x04034b50, CENTRAL_SIG = 0x02014b50, END_SIG = 0x06054b50, END64_SIG = 0x06064b50, LOCATOR_SIG = 0x07064b50,
     DESCRIPTOR_SIG = 0x08074b50,
-    METHOD_DEFLATE = 8, FLAG_LEVEL = 3 << 1, FLAG_DESCRIPTOR = 1 << 3, FLAG_UTF8 = 1 << 11, EXTRA_ZIP64 = 1
+    MAX_COMMENT = 65535, METHOD_DEFLATE = 8, FLAG_LEVEL = 3 << 1, FLAG_DESCRIPTOR = 1 << 3, FLAG_UTF8 = 1 << 11, EXTRA_ZIP64 = 1
 };
 
 static const uint64_t ZIP_LONG = 0xffffffff;     /* the number stands in the zip64 field instead */
@@ -53,12 +53,25 @@ static ddpm_status read_end64(const torch_zip *zip, size_t end, directory *d)
     return DDPM_OK;
 }
 
+/* An end record whose comment fills the rest of the file. */
+static bool is_end(const torch_zip *zip, size_t at) { return get(zip->bytes + at, 4) == END_SIG && get(zip->bytes + at + 20, 2) == zip->len - at - END_SIZE; }
+
+/* Programs put comments behind their zips, PyTorch does not. */
+static size_t find_end(const torch_zip *zip)
+{
+    const size_t last = zip->len - END_SIZE, room = zip->may_deflate ? MAX_COMMENT : 0;
+    for (size_t at = last; ; at--) {
+        if (is_end(zip, at)) return at;
+        if (!at || last - at == room) return last;
+    }
+}
+
 static ddpm_status read_end(const torch_zip *zip, directory *d)
 {
     if (zip->len < END_SIZE) return damaged(zip, zip->len, "the file is too short");
-    const size_t at = zip->len - END_SIZE;
+    const size_t at = find_end(zip);
     const uint8_t *e = zip->bytes + at;
-    if (get(e, 4) != END_SIG || get(e + 20, 2)) return damaged(zip, at, "the file does not end with a zip's end record");
+    if (!is_end(zip, at)) return damaged(zip, at, "the file does not end with a zip's end record");
     if (get(e + 4, 4) || get(e + 8, 2) != get(e + 10, 2)) return damaged(zip, at, "the archive claims to have several parts");
     *d = (directory){ get(e + 10, 2), get(e + 12, 4), get(e + 16, 4), at };
     if (at >= LOCATOR_SIZE && get(e - LOCATOR_SIZE, 4) == LOCATOR_SIG) DDPM_TRY(read_end64(zip, at, d));
@@ -75,7 +88,8 @@ static ddpm_status check_name(const torch_zip *zip, const zip_entry *e, size_t a
     for (size_t i = 0; i < e->name_len && good; i++) {
         const char c = e->name[i];
         const bool part = i == 0 || e->name[i - 1] == '/';
-        good = c >= ' ' && c < 127 && c != '\\' && c != ':' && !(part && c == '/');
+        const bool plain = c >= ' ' && c < 127 && c != ':', wide = zip->may_deflate && ((unsigned char)c > 127 || c == ':');
+        good = (plain || wide) && c != '\\' && !(part && c == '/');
         if (part && c == '.' && i + 1 < e->name_len && e->name[i + 1] == '.') good = false;
     }
     return good ? DDPM_OK : damaged(zip, at, "the name of a record is empty, absolute, climbing or not plain ASCII");
@@ -114,7 +128,7 @@ static ddpm_status check_kind(const torch_zip *zip, size_t at, uint64_t flags, u
         return damaged(zip, at, "a record has flags that PyTorch and numpy do not set");
     if (method == 0 || deflated) return DDPM_OK;
     if (zip->may_deflate)
-        return ddpm_fail(DDPM_EFORMAT, "%s: a record is compressed in an unknown way (method %d, offset %zu)", zip->where, (int)method, at);
+        return ddpm_fail(DDPM_EFORMAT, "%s: a record is compressed in an unknown way (method %d, offset %zu); zip the files again, stored or deflated", zip->where, (int)method, at);
     return ddpm_fail(DDPM_EFORMAT, "%s: a record is compressed (method %d, offset %zu); PyTorch stores records as they are", zip->where, (int)method, at);
 }
 
@@ -250,18 +264,61 @@ const zip_entry *torch_zip_find(const torch_zip *zip, const char *name)
 }
 
 /* A fuzzer cannot guess checksums; the parsers behind them must be reached. */
+static ddpm_status check_sum(const torch_zip *zip, const zip_entry *e, const uint8_t *bytes)
+{
 #ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
-ddpm_status torch_zip_check(const torch_zip *zip, const zip_entry *e)
-{
-    (void)zip;
-    (void)e;
-    return DDPM_OK;
-}
+    return bytes ? DDPM_OK : damaged(zip, e->offset, "a record without bytes");
 #else
-ddpm_status torch_zip_check(const torch_zip *zip, const zip_entry *e)
-{
-    if (crc32_z(0, zip->bytes + e->offset, e->size) == e->crc) return DDPM_OK;
+    if (crc32_z(0, bytes, e->size) == e->crc) return DDPM_OK;
     return ddpm_fail(DDPM_EFORMAT, "%s: the checksum of record %.*s (offset %zu) is wrong; the file is damaged", zip->where,
                      (int)(e->name_len < 100 ? e->name_len : 100), e->name, e->offset);
-}
 #endif
+}
+
+ddpm_status torch_zip_check(const torch_zip *zip, const zip_entry *e) { return check_sum(zip, e, zip->bytes + e->offset); }
+
+/* The whole of `packed` must give the whole of `out` and nothing more; zlib counts in 32 bits. */
+static bool inflate_all(const uint8_t *packed, size_t packed_len, uint8_t *out, size_t len)
+{
+    static const size_t PIECE = 1 << 30;
+    z_stream z = { 0 };
+    int state = inflateInit2(&z, -MAX_WBITS);
+    if (state != Z_OK) return false;
+    size_t in = packed_len, room = len;
+    z.next_in = (Bytef *)(uintptr_t)packed;
+    z.next_out = out;
+    while (state == Z_OK) {
+        const uInt give = (uInt)(in < PIECE ? in : PIECE), take = (uInt)(room < PIECE ? room : PIECE);
+        z.avail_in = give;
+        z.avail_out = take;
+        state = inflate(&z, Z_NO_FLUSH);
+        in -= give - z.avail_in;
+        room -= take - z.avail_out;
+        if (state == Z_OK && give == z.avail_in && take == z.avail_out) break;
+    }
+    inflateEnd(&z);
+    return state == Z_STREAM_END && !in && !room;
+}
+
+/* DEFLATE makes at most 1032 bytes of one. */
+static ddpm_status check_ratio(const torch_zip *zip, const zip_entry *e)
+{
+    enum { MOST = 1032 };
+    return e->size / MOST <= e->packed ? DDPM_OK : damaged(zip, e->offset, "a record claims more bytes than its compressed data can hold");
+}
+
+ddpm_status torch_zip_read(const torch_zip *zip, const zip_entry *e, uint8_t **bytes)
+{
+    *bytes = NULL;
+    if (e->deflated) DDPM_TRY(check_ratio(zip, e));
+    uint8_t *out = malloc(e->size + 1);
+    if (!out) return ddpm_fail(DDPM_ENOMEM, "no memory for %zu bytes of %s", e->size, zip->where);
+    ddpm_status status = DDPM_OK;
+    if (!e->deflated) memcpy(out, zip->bytes + e->offset, e->size);
+    else if (!inflate_all(zip->bytes + e->offset, e->packed, out, e->size)) status = damaged(zip, e->offset, "the compressed data of a record are wrong");
+    if (status == DDPM_OK) status = check_sum(zip, e, out);
+    out[e->size] = 0;
+    if (status == DDPM_OK) *bytes = out;
+    else free(out);
+    return status;
+}

@@ -3,7 +3,8 @@
  * Only what PyTorch and numpy write is read: records that are stored or, where the caller
  * takes them, deflated; never encrypted. The central directory is believed only where the local headers agree;
  * records may not overlap, leave the file, have equal, absolute or climbing names,
- * and the file must end with the directory's end record. zip64 is understood. */
+ * and the file must end with the directory's end record, behind which only a zip that may be deflated can have
+ * a comment. zip64 is understood. */
 #ifndef DDPM_IO_TORCH_ZIP_H
 #define DDPM_IO_TORCH_ZIP_H
 
@@ -38,5 +39,7 @@ void        torch_zip_close(torch_zip *zip);
 const zip_entry *torch_zip_find(const torch_zip *zip, const char *name);     /* NULL: absent */
 /* The bytes of a stored record against its checksum. EFORMAT. */
 ddpm_status      torch_zip_check(const torch_zip *zip, const zip_entry *e);
+/* A record whole, inflated where it is deflated, with a 0 byte behind it; the caller frees. EFORMAT, ENOMEM. */
+ddpm_status      torch_zip_read(const torch_zip *zip, const zip_entry *e, uint8_t **bytes);
 
 #endif
