@@ -148,7 +148,7 @@ static void bench_make(nn_backend *b, const bench_shape *s, int n, nn_dtype type
     c->node.attr.conv.kernel = s->kernel;
     c->node.attr.conv.stride = s->stride;
     c->node.attr.conv.pad = s->kernel / 2;
-    c->call = (nn_call){.node = &c->node, .n = n};
+    c->call = (nn_call){.node = &c->node, .n = n, .parts = 1};
     for (int i = 0; i < 4; i++)
         if (c->node.in[i]) c->call.in[i] = filled(b, c->node.in[i]->shape, c->node.in[i]->dtype);
     c->call.out = filled(b, c->out.shape, c->out.dtype);

@@ -3,6 +3,6 @@
 ddpm_status cmd_bench(invocation *call)
 {
     if (command_wants_presets(call)) return command_presets(call);
-    DDPM_TRY(command_sources(call));
+    DDPM_TRY(settings_sources(&call->s));
     return tool_bench(&call->s, &call->events, &call->text, &call->document);
 }

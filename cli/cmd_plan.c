@@ -9,7 +9,7 @@ ddpm_status cmd_plan(invocation *call)
     const bool train = !strcmp(what, "train");
     if (command_wants_presets(call)) return command_presets(call);
     if (!train && strcmp(what, "sample")) return ddpm_fail(DDPM_EINVAL, "\"%.100s\" is nothing to plan; write `ddpm plan train DATA` or `ddpm plan sample MODEL`", what);
-    DDPM_TRY(command_sources(call));
+    DDPM_TRY(settings_sources(&call->s));
     if (!subject[0]) subject = train ? call->s.v.data_dir : call->s.v.model_path;
     return tool_plan(&call->s, what, subject, &call->text, &call->document);
 }

@@ -14,24 +14,6 @@ ddpm_status command_subject(const invocation *call, const char *name, const char
     return DDPM_OK;
 }
 
-ddpm_status command_sources(invocation *call)
-{
-    settings *s = &call->s;
-    if (s->v.config[0]) DDPM_TRY(settings_read_file(s, s->v.config, ORIGIN_CONFIG));
-    if (!s->v.preset[0]) return DDPM_OK;
-    const char *names[64];
-    char name[OPTION_STRING_SIZE];
-    int n = 0;
-    for (; presets[n].name && n < 63; n++) names[n] = presets[n].name;
-    names[n] = NULL;
-    snprintf(name, sizeof name, "%s", s->v.preset);
-    for (int i = 0; i < n; i++)
-        if (!strcmp(names[i], name)) return settings_preset(s, name);
-    const char *near = options_nearest_word(names, name);
-    return ddpm_fail(DDPM_EINVAL, "there is no preset \"%.100s\"%s%s%s; --preset list prints them", name, near ? "; did you mean " : "", near ? near : "",
-                     near ? "?" : "");
-}
-
 bool command_wants_presets(const invocation *call) { return !strcmp(call->s.v.preset, "list"); }
 
 static ddpm_status preset_parameters(const char *name, size_t *parameters)

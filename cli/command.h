@@ -31,6 +31,7 @@ ddpm_status cmd_decode(invocation *call);
 ddpm_status cmd_progressive(invocation *call);
 ddpm_status cmd_interpolate(invocation *call);
 ddpm_status cmd_convert(invocation *call);
+ddpm_status cmd_data(invocation *call);
 ddpm_status cmd_info(invocation *call);
 ddpm_status cmd_plan(invocation *call);
 ddpm_status cmd_plot(invocation *call);
@@ -40,9 +41,6 @@ ddpm_status cmd_doctor(invocation *call);
 /* The one word a command takes, or the option that replaces it: `name` is what the user
  * calls it ("DATA"), `spelling` its option ("--data_dir"). EINVAL: neither or both. */
 ddpm_status command_subject(const invocation *call, const char *name, const char *spelling, const char *value, const char **subject);
-
-/* Values of --config and --preset, below what the environment and the command line said. */
-ddpm_status command_sources(invocation *call);
 
 /* The table that `--preset list` prints, as text or document; not for other names. */
 ddpm_status command_presets(invocation *call);

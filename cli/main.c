@@ -32,7 +32,8 @@ static const option_command commands[] = {
       GROUP_NLL },
     { "eval", "SAMPLES REFERENCE [OPTION]...", "how far a set of images is from another",
       "The Frechet distance of the two sets, as Gaussians in a space of features, with an interval. Each set is what `ddpm train` takes as DATA (`fashion:test`), or an .npz "
-      "in OpenAI's form. The floor, what real images get, is the same command with held-out images as SAMPLES.",
+      "in OpenAI's form; REFERENCE also what --save_stats wrote. Two .npz with mu and sigma (pytorch-fid, guided-diffusion) are compared as they are. "
+      "Two .npz with features [n,d] of any network, and logits if there are, get every metric that --metrics names. The floor, what real images get, is the same command with held-out images as SAMPLES.",
       GROUP_EVAL },
     { "neighbours", "SAMPLES DATA -o OUT.png [OPTION]...", "the training images that samples are nearest to, to see copies",
       "OUT.png has a row for each of the first samples: the sample, then its nearest images of DATA by Euclidean distance of the pixels. OUT.svg is the histogram of the "
@@ -51,15 +52,24 @@ static const option_command commands[] = {
       "dimension a receiver of x_t has got, and how far x_0 still is from the image (DDPM, section 4.3), over N images of DATA. "
       "--spacing, --steps, --compat and --guidance are for the pictures; the bound always has all T terms, or those of --timestep_respacing.",
       GROUP_PROGRESSIVE },
-    { "convert", "MODEL OUT [OPTION]...", "write a model as a pipeline folder that diffusers opens too",
-      "MODEL is what `ddpm sample` takes. OUT gets its weights and description, not the state of a run.", GROUP_CONVERT },
+    { "convert", "MODEL OUT [OPTION]...", "write a model in a form that other programs open",
+      "MODEL is what `ddpm sample` takes. OUT gets its weights and description, not the state of a run: a folder that diffusers opens too, OUT.pt for improved-diffusion, "
+      "OUT.ckpt for ermongroup/ddim, or OUT.safetensors. A form that cannot represent the model is refused with the reason.", GROUP_CONVERT },
+    { "data", "pack DATA OUT.ddpmdata|verify FILE.ddpmdata [OPTION]...", "decode a data set once into a file that is mapped from then on",
+      "`data pack` writes the images of DATA, which is what `ddpm train` takes or the folder of an LMDB database (LSUN), in the size and channels asked for, with labels "
+      "and class names. Every command takes the file as DATA, and reads it without decoding and without copying. Bad images are left out and named. "
+      "`data verify` compares all of a file with its SHA-256; opening it checks its header, sizes and labels.", GROUP_DATA },
     { "info", "PATH [OPTION]...", "say what a model, run, data set, sample or configuration is", NULL, GROUP_INFO },
     { "plan", "train DATA|sample MODEL [OPTION]...", "memory, disk and time that a command needs, before it runs",
       "Takes the options of the command it plans.", GROUP_PLAN | GROUP_TRAIN | GROUP_SAMPLE },
     { "plot", "RUN... [OPTION]...", "charts of how training went: loss, validation, learning rate, gradients",
       "RUN is a run folder; up to four are drawn over each other. The charts go to RUN/curves.svg, or to the file of -o, which several runs need. Lines are "
       "running means, bands what the single values reach.", GROUP_PLOT },
-    { "bench", "[OPTION]...", "times of a training step and of sampling, next to the machine's ceiling", NULL, GROUP_BENCH },
+    { "bench", "[OPTION]...", "times of a training step and of sampling, next to the machine's ceiling",
+      "Of the network of --preset (ddpm-cifar10) with --batch_size images (32) of noise. Every figure is the median of --repeats; ceilings are measured between them, and "
+      "percentages are of those measured beside the work. --ops splits a step into operators and what is around them. --compare FILE measures what FILE, an earlier --json "
+      "document, measured, and ends with status 1 when time, as a share of the ceiling, or memory became worse by more than the noise. -o FILE keeps the document.",
+      GROUP_BENCH },
     { "doctor", "[OPTION]...", "what the machine offers, and a short self-test", NULL, GROUP_DOCTOR },
     { "help", "[COMMAND]", "help of the program or of a command", NULL, 0 },
     { "man", "[COMMAND]", "manual page, for man -l -", NULL, 0 },
@@ -71,7 +81,7 @@ static const option_command commands[] = {
 static const struct { const char *name; command_run run; int words; bool signals; } runs[] = {
     { "train", cmd_train, 1, true }, { "sample", cmd_sample, 1, true }, { "nll", cmd_nll, 2, true },       { "info", cmd_info, 1, false },
     { "eval", cmd_eval, 2, true },   { "neighbours", cmd_neighbours, 2, true },
-     { "convert", cmd_convert, 2, false },
+     { "convert", cmd_convert, 2, false }, { "data", cmd_data, 3, true },
     { "progressive", cmd_progressive, 2, true }, { "interpolate", cmd_interpolate, 5, true },
     { "encode", cmd_encode, 2, true }, { "decode", cmd_decode, 2, true },
     { "plan", cmd_plan, 2, false },  { "plot", cmd_plot, 4, false }, { "bench", cmd_bench, 0, false },  { "doctor", cmd_doctor, 0, false },

@@ -1,7 +1,11 @@
-/* gemm_f32 of every instruction-set level against the definition: one chain of
- * multiply-adds per element, in order, to the last bit. */
+/* The matrix products of every instruction-set level against the definition: f32 one chain of
+ * multiply-adds per element, in order, to the last bit; pairs of bf16 within the error of their f32 sums. */
 #include "backend/cpu/cpu.h"
 #include "base/rng.h"
+
+#define CPU_ISA generic
+#include "backend/cpu/gemm.h"
+#undef CPU_ISA
 
 #include <math.h>
 #include <setjmp.h>
@@ -12,40 +16,53 @@
 
 #include <cmocka.h>
 
-#define GEMM(level) void gemm_f32_##level(int m, int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_k, \
-                                          const float *b, ptrdiff_t b_row, float *c, ptrdiff_t c_row, bool accumulate);
-GEMM(generic)
-#if defined(__x86_64__)
-GEMM(avx2)
-GEMM(avx512)
-GEMM(avx512bf16)
-GEMM(amx)
-#endif
+#undef gemm_right_words
+#undef gemm_pack
+#undef gemm_pack_turned
+#undef gemm_turn
+#undef gemm_along
+#undef gemm_across
 
 typedef struct {
     const char *level;
-    bool        fused;
-    void      (*gemm)(int, int, int, const float *, ptrdiff_t, ptrdiff_t, const float *, ptrdiff_t, float *, ptrdiff_t, bool);
+    bool        fused, pairs;      /* f32 sums are fused; has products of pairs */
+    void      (*pack)(gemm_right *, bool, int, int, const void *, ptrdiff_t);
+    void      (*pack_turned)(gemm_right *, bool, int, int, const float *, ptrdiff_t);
+    void      (*along)(int, const float *, ptrdiff_t, const gemm_right *, float *, ptrdiff_t);
+    void      (*across)(int, const float *, ptrdiff_t, const gemm_right *, float *, ptrdiff_t, bool, float *);
 } gemm_level;
 
-static const gemm_level levels[] = {
-    {"generic", false, gemm_f32_generic},
+#define DECLARE(level)                                                                                     \
+    void gemm_pack_##level(gemm_right *, bool, int, int, const void *, ptrdiff_t);                         \
+    void gemm_pack_turned_##level(gemm_right *, bool, int, int, const float *, ptrdiff_t);                 \
+    void gemm_along_##level(int, const float *, ptrdiff_t, const gemm_right *, float *, ptrdiff_t);        \
+    void gemm_across_##level(int, const float *, ptrdiff_t, const gemm_right *, float *, ptrdiff_t, bool, float *);
+#define LEVEL(level, fused, pairs) \
+    { #level, fused, pairs, gemm_pack_##level, gemm_pack_turned_##level, gemm_along_##level, gemm_across_##level }
+
+DECLARE(generic)
+DECLARE(amx_emulated)
 #if defined(__x86_64__)
-    {"avx2", true, gemm_f32_avx2},
-    {"avx512", true, gemm_f32_avx512},
-    {"avx512bf16", true, gemm_f32_avx512bf16},
-    {"amx", true, gemm_f32_amx},
+DECLARE(avx2)
+DECLARE(avx512)
+DECLARE(avx512bf16)
+DECLARE(amx)
+#endif
+
+static const gemm_level levels[] = {
+    LEVEL(generic, false, false), LEVEL(amx_emulated, false, true),
+#if defined(__x86_64__)
+    LEVEL(avx2, true, false), LEVEL(avx512, true, false), LEVEL(avx512bf16, true, true), LEVEL(amx, true, true),
 #endif
 };
 
-typedef enum { BY_ROWS, BY_COLUMNS, APART } layout;   /* of a: a_k is 1, a_row is 1, neither */
-typedef struct { int m, n, k; layout a; bool accumulate; } gemm_case;
+typedef struct { int m, n, k; bool turned, across, accumulate; } gemm_case;      /* k values summed */
 
 static const gemm_case cases[] = {
-    {1, 1, 1, BY_ROWS, false},      {1, 1, 0, BY_ROWS, false},       {3, 5, 0, BY_ROWS, true},
-    {6, 64, 128, BY_ROWS, false},   {7, 65, 129, BY_ROWS, true},     {5, 63, 127, BY_COLUMNS, false},
-    {13, 33, 300, BY_COLUMNS, true}, {4, 17, 40, APART, false},      {11, 150, 257, APART, true},
-    {2, 3, 9, BY_ROWS, true},       {64, 64, 64, BY_COLUMNS, true},  {20, 31, 256, BY_ROWS, false},
+    {1, 1, 1, false, false, false},     {3, 5, 2, true, false, false},     {6, 64, 128, false, false, false},
+    {7, 65, 257, true, false, false},   {5, 63, 127, false, true, false},  {13, 33, 300, false, true, true},
+    {17, 16, 40, true, true, true},     {49, 49, 17, true, false, false},  {64, 100, 64, false, true, true},
+    {33, 20, 31, false, false, false},  {2, 3, 9, false, true, false},
 };
 
 static float *normals(size_t len, uint64_t which)
@@ -56,34 +73,77 @@ static float *normals(size_t len, uint64_t which)
     return x;
 }
 
-static float chain(const gemm_level *l, const float *a, ptrdiff_t a_k, const float *b, ptrdiff_t b_row, int k, float sum)
+enum { ROOM = 320, LEN = ROOM * ROOM };
+
+/* Values [i][k] of an operand, i a row or column of the result. */
+static float *values(uint64_t which, bool pairs)
 {
-    for (int p = 0; p < k; p++) {
-        const float product = a[p * a_k] * b[p * b_row];
-        sum = l->fused ? fmaf(a[p * a_k], b[p * b_row], sum) : sum + product;
-    }
-    return sum;
+    float *x = normals(LEN, which);
+    for (int i = 0; i < LEN && pairs; i++) x[i] = bf16_to_f32(bf16_from_f32(x[i]));
+    return x;
 }
 
-static void check(const gemm_level *l, const gemm_case *t)
+/* Where value (i, k) lies: along rows [i][k], or across them [k][i], single or two to a word. */
+static void place(float *words, ptrdiff_t row, bool across, bool pairs, int i, int k, float x)
 {
-    const ptrdiff_t a_row = t->a == BY_ROWS ? t->k + 3 : t->a == BY_COLUMNS ? 1 : 2 * t->k + 1;
-    const ptrdiff_t a_k = t->a == BY_ROWS ? 1 : t->a == BY_COLUMNS ? t->m + 2 : 2;
-    const ptrdiff_t b_row = t->n + 1, c_row = t->n + 2;
-    const size_t a_len = (size_t)(t->m * a_row + t->k * a_k + 1), c_len = (size_t)(t->m * c_row);
-    float *a = normals(a_len, 0), *b = normals((size_t)((t->k + 1) * b_row), 1);
-    float *c = normals(c_len, 2), *want = normals(c_len, 2);
+    const bf16 b = bf16_from_f32(x);
+    const ptrdiff_t word = across ? (pairs ? k / 2 : k) * row + i : i * row + (pairs ? k / 2 : k);
+    if (pairs) ((bf16 *)(words + word))[k % 2] = b;
+    else words[word] = x;
+}
+
+/* The right operand as gemm_pack reads it: rows of columns, of bf16 when pairs. */
+static void place_row(float *words, ptrdiff_t row, bool pairs, int j, int k, float x)
+{
+    if (pairs) ((bf16 *)words)[k * row + j] = bf16_from_f32(x);
+    else words[k * row + j] = x;
+}
+
+static float expected(const gemm_level *l, const float *a, const float *b, int k, bool pairs, float from)
+{
+    float sum = from;
+    double exact = (double)from;
+    for (int i = 0; i < k; i++) {
+        const float product = a[i] * b[i];
+        sum = l->fused ? fmaf(a[i], b[i], sum) : sum + product;
+        exact += (double)a[i] * (double)b[i];
+    }
+    return pairs ? (float)exact : sum;
+}
+
+static void fill(const gemm_case *t, bool pairs, const float *a, const float *b, float *left, float *right)
+{
+    for (int k = 0; k < t->k; k++) {
+        for (int i = 0; i < t->m; i++) place(left, ROOM, t->across, pairs, i, k, a[i * ROOM + k]);
+        for (int j = 0; j < t->n; j++)
+            if (t->turned) place(right, ROOM, false, pairs, j, k, b[j * ROOM + k]);
+            else place_row(right, ROOM, pairs, j, k, b[j * ROOM + k]);
+    }
+}
+
+static void check(const gemm_level *l, const gemm_case *t, bool pairs)
+{
+    float *a = values(0, pairs), *b = values(1, pairs), *packed = normals(LEN, 2);
+    float *c = normals(LEN, 3), *start = normals(LEN, 3), *turned = normals(LEN, 4);
+    float *left = calloc(LEN, sizeof *left), *right = calloc(LEN, sizeof *right);
+    assert_true(left && right);
+    fill(t, pairs, a, b, left, right);
+    gemm_right r = {.packed = packed};
+    if (t->turned) l->pack_turned(&r, pairs, pairs ? (t->k + 1) / 2 : t->k, t->n, right, ROOM);
+    else l->pack(&r, pairs, t->k, t->n, right, ROOM);
+    if (t->across) l->across(t->m, left, ROOM, &r, c, ROOM, t->accumulate, turned);
+    else l->along(t->m, left, ROOM, &r, c, ROOM);
+    const double bound = pairs ? 4 * sqrt(t->k + 8.0) * sqrt(t->k) * 0x1p-24 : 0;
     for (int i = 0; i < t->m; i++)
         for (int j = 0; j < t->n; j++) {
-            float *w = want + i * c_row + j;
-            *w = chain(l, a + i * a_row, a_k, b + j, b_row, t->k, t->accumulate ? *w : 0);
+            const int at = i * ROOM + j;
+            const float want = expected(l, a + i * ROOM, b + j * ROOM, t->k, pairs, t->accumulate ? start[at] : 0);
+            if (!(fabs((double)c[at] - (double)want) <= bound))
+                fail_msg("%s %s m %d n %d k %d: c[%d][%d] is %.9g, not %.9g", l->level, pairs ? "pairs" : "f32", t->m, t->n, t->k,
+                         i, j, (double)c[at], (double)want);
         }
-    l->gemm(t->m, t->n, t->k, a, a_row, a_k, b, b_row, c, c_row, t->accumulate);
-    assert_memory_equal(c, want, c_len * sizeof *c);
-    free(a);
-    free(b);
-    free(c);
-    free(want);
+    float *const all[] = {a, b, packed, c, start, turned, left, right};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]);
 }
 
 static void test_gemm(void **state)
@@ -91,7 +151,10 @@ static void test_gemm(void **state)
     (void)state;
     for (size_t l = 0; l < sizeof levels / sizeof levels[0]; l++) {
         if (!cpu_isa_available(levels[l].level)) continue;
-        for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) check(&levels[l], &cases[i]);
+        for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+            check(&levels[l], &cases[i], false);
+            if (levels[l].pairs) check(&levels[l], &cases[i], true);
+        }
     }
 }
 

@@ -36,6 +36,8 @@ typedef struct {
     const char *dir;            /* the folder                                  */
     json       *cases;          /* its cases.json                              */
     nn_backend *backend;        /* for the networks                            */
+    nn_dtype    precision;      /* of their products: NN_F32 or NN_F32X3       */
+    double      wider;          /* tolerances of section 06, as multiples of those for f32 */
     pool       *pool;
     int         lines;          /* printed so far                              */
     gold_counts section, total;

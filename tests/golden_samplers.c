@@ -63,7 +63,7 @@ static ddpm_status open_engine(gold_case *c, gold_file *f, const char *name, con
     DDPM_TRY(gold_net_load(c, name, like->shape[2], like->shape[3], &e->net));
     if ((size_t)e->net.config.in_channels != e->channels)
         return ddpm_fail(DDPM_EFORMAT, "%s has another number of channels than %s", like->label, name);
-    DDPM_TRY(denoiser_new(&e->net.config, c->run->backend, c->run->pool, NN_F32, NN_INFER, (int)e->n, &e->d));
+    DDPM_TRY(denoiser_new(&e->net.config, c->run->backend, c->run->pool, c->run->precision, NN_INFER, (int)e->n, &e->d));
     gold_defer(c, undo_denoiser, e->d);
     DDPM_TRY(nn_weights_new(denoiser_graph(e->d), c->run->backend, e->net.values, false, &e->w));
     gold_defer(c, undo_weights, e->w);

@@ -153,7 +153,7 @@ static ddpm_status start(training *t)
     t->config.p = &t->p;
     t->config.leaves = 1;
     t->config.chunk = t->config.batch;
-    DDPM_TRY(trainer_new(&t->net.config, &t->config, t->c->run->backend, t->c->run->pool, NN_F32, &t->tr));
+    DDPM_TRY(trainer_new(&t->net.config, &t->config, t->c->run->backend, t->c->run->pool, t->c->run->precision, &t->tr));
     gold_defer(t->c, undo_trainer, t->tr);
     trainer_state *s = trainer_get_state(t->tr);
     const size_t bytes = s->params->len * sizeof *s->value;

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+static const double GRADIENT_L2 = 1e-4;      /* relative error of a gradient in f32 */
+
 static void undo_graph(void *g)   { nn_graph_free(g); }
 static void undo_plan(void *p)    { nn_plan_free(p); }
 static void undo_weights(void *w) { nn_weights_free(w); }
@@ -30,7 +32,7 @@ static ddpm_status prepare(pass *p, nn_mode mode, executable *e)
 {
     gold_case *c = p->c;
     nn_weights *w;
-    nn_graph *g = nn_graph_new(NN_F32);
+    nn_graph *g = nn_graph_new(c->run->precision);
     if (!g) return ddpm_fail(DDPM_ENOMEM, "no memory for a graph");
     gold_defer(c, undo_graph, g);
     e->u = unet_build(g, &p->net.config, p->n, mode == NN_TRAIN, mode == NN_TRAIN);
@@ -99,10 +101,10 @@ static ddpm_status compare_out(const pass *p, const double *got, float *dout)
 {
     gold_case *c = p->c;
     gold_tensor f64, target, loss;
-    gold_compare_near(c, &p->out, got, 10 * p->out_error, 0);
+    gold_compare_near(c, &p->out, got, 10 * p->out_error * c->run->wider, 0);
     if (gold_find(c, p->f, &f64, "out_f64")) {
         DDPM_TRY(gold_expect(&f64, 4, p->out.len));
-        gold_compare_near(c, &f64, got, 10 * p->out_error, 0);
+        gold_compare_near(c, &f64, got, 10 * p->out_error * c->run->wider, 0);
     }
     DDPM_TRY(gold_need(c, p->f, &target, "target"));
     DDPM_TRY(gold_expect(&target, 4, p->out.len));
@@ -119,11 +121,11 @@ static ddpm_status compare_out(const pass *p, const double *got, float *dout)
     slope.v = v;
     memcpy(dout, gold_nhwc(c, &slope), target.len * sizeof *dout);
     sum /= len;
-    gold_compare_near(c, &loss, &sum, 0, 1e-5);
+    gold_compare_near(c, &loss, &sum, 0, 1e-5 * c->run->wider);
     return DDPM_OK;
 }
 
-/* sum, sum of squares and largest |.|, each within what a relative L2 error of 1e-4 can change. */
+/* sum, sum of squares and largest |.|, each within what a relative L2 error of GRADIENT_L2 can change. */
 static void compare_statistics(const pass *p, const gold_tensor *want, const float *g, size_t len, double zero)
 {
     double got[3] = { 0 };
@@ -132,8 +134,8 @@ static void compare_statistics(const pass *p, const gold_tensor *want, const flo
         got[1] += (double)g[i] * (double)g[i];
         got[2] = fmax(got[2], fabs((double)g[i]));
     }
-    const double norm = sqrt(want->v[1]), n = (double)len;
-    const double near[3] = { sqrt(n) * 1e-4 * norm, 2.0001e-4 * want->v[1], 1e-4 * norm };
+    const double norm = sqrt(want->v[1]), n = (double)len, l2 = GRADIENT_L2 * p->c->run->wider;
+    const double near[3] = { sqrt(n) * l2 * norm, (2 + l2) * l2 * want->v[1], l2 * norm };
     const double noise[3] = { n * zero, n * zero * zero, zero };
     gold_compare(p->c, want, got, zero > 0 ? noise : near);
 }
@@ -154,9 +156,10 @@ static ddpm_status compare_parameter(const pass *p, const gold_param *param, con
     gold_param_to_file(c, &p->net, param, grads, g);
     for (size_t i = 0; i < want.len; i++) got[i] = (double)g[i * stride];
     const bool noise = gold_net_zero_gradient(&p->net, param);
-    if (noise) gold_compare_near(c, &want, got, 1e-6 * largest, 0);
-    else gold_compare_l2(c, &want, got, 1e-4);
-    compare_statistics(p, &stat, g, param->len, noise ? 1e-6 * largest : 0);
+    const double zero = noise ? 1e-6 * c->run->wider * largest : 0;
+    if (noise) gold_compare_near(c, &want, got, zero, 0);
+    else gold_compare_l2(c, &want, got, GRADIENT_L2 * c->run->wider);
+    compare_statistics(p, &stat, g, param->len, zero);
     return DDPM_OK;
 }
 
@@ -172,7 +175,7 @@ static ddpm_status compare_gradients(const pass *p, const executable *e, const f
     double *got = gold_alloc(c, want.len, sizeof *got);
     DDPM_TRY(nn_plan_get_grad(e->plan, e->u.x, p->n, dx));
     gold_from_nhwc(dx, (size_t)p->n, want.shape[1], want.shape[2] * want.shape[3], got);
-    gold_compare_l2(c, &want, got, 1e-4);
+    gold_compare_l2(c, &want, got, GRADIENT_L2 * c->run->wider);
     DDPM_TRY(gold_need_real(p->net.info, "grad_max_abs", &largest));
     for (int i = 0; i < p->net.n_params; i++) DDPM_TRY(compare_parameter(p, &p->net.params[i], e->grads, largest));
     return DDPM_OK;
@@ -204,7 +207,7 @@ static ddpm_status compare_features(pass *p)
         DDPM_TRY(gold_need(p->c, p->f, &want, "feat/%s", name));
         DDPM_TRY(gold_expect(&want, 0, (size_t)p->n * nn_image_len(t->shape)));
         DDPM_TRY(value_of(p, e.plan, t, &got));
-        gold_compare_near(p->c, &want, got, 10 * p->out_error * gold_rms(&want) / gold_rms(&p->out), 0);
+        gold_compare_near(p->c, &want, got, 10 * p->out_error * p->c->run->wider * gold_rms(&want) / gold_rms(&p->out), 0);
     }
     return DDPM_OK;
 }

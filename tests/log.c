@@ -43,7 +43,7 @@ static void test_levels(void **state)
     big[sizeof big - 1] = '\0';
     log_info("%s", big);
     assert_int_equal(strlen(s.text), LOG_MAX - 1);
-    log_set(NULL, NULL, LOG_INFO);
+    log_set(log_stderr, NULL, LOG_INFO);
 }
 
 /* Run `act` with stderr redirected to the writing end of a pipe. */
@@ -58,6 +58,21 @@ static void with_stderr(int fd, void (*act)(const char *), const char *argument)
 }
 
 static void say_warning(const char *text) { log_warn("%s", text); }
+
+/* A library says nothing unless it is asked to. */
+static void test_no_sink_says_nothing(void **state)
+{
+    (void)state;
+    int ends[2];
+    char got;
+    assert_int_equal(pipe(ends), 0);
+    log_set(NULL, NULL, LOG_DEBUG);
+    with_stderr(ends[1], say_warning, "nobody asked");
+    log_set(log_stderr, NULL, LOG_INFO);
+    close(ends[1]);
+    assert_int_equal(read(ends[0], &got, 1), 0);
+    close(ends[0]);
+}
 
 static void test_control_bytes_are_escaped(void **state)
 {
@@ -122,7 +137,7 @@ static void test_full_pipe_does_not_block(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_levels), cmocka_unit_test(test_control_bytes_are_escaped),
+        cmocka_unit_test(test_levels), cmocka_unit_test(test_no_sink_says_nothing), cmocka_unit_test(test_control_bytes_are_escaped),
         cmocka_unit_test(test_reader_gone), cmocka_unit_test(test_full_pipe_does_not_block),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,15 +7,20 @@
  *   make_images --cut FILE X Y WIDTH HEIGHT OUT             a part of a picture, or of the last frame of a GIF,
  *                                                           as a PNG of its pixels alone
  *   make_images --frames FILE                               how many a GIF has
- *   make_images --distance A B                              mean difference of the pixels of two pictures */
+ *   make_images --distance A B                              mean difference of the pixels of two pictures
+ *   make_images --array FILE.npz NAME                       the bytes of an array
+ *   make_images --lmdb FOLDER FILE...                       a database of these files in the order of their names */
 #include "io/file.h"
 #include "io/image.h"
 #include "io/json.h"
+#include "io/npz.h"
 
 #include <gif_lib.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "lmdb_maker.h"
 
 static int failed(void)
 {
@@ -156,15 +161,43 @@ static int distance(const char *path, const char *other)
     return same ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+static int print_array(const char *path, const char *name)
+{
+    npz_reader *r;
+    npz_array a;
+    if (npz_reader_open(path, &r) != DDPM_OK) return failed();
+    const bool ok = npz_reader_get(r, name, &a) == DDPM_OK && fwrite(a.data, 1, a.bytes, stdout) == a.bytes && !fflush(stdout);
+    npz_reader_free(r);
+    return ok ? EXIT_SUCCESS : failed();
+}
+
+static int make_database(const char *folder, char *const *files, int count)
+{
+    lmdb_pair *pairs = calloc((size_t)count, sizeof *pairs);
+    uint8_t *bytes = NULL;
+    bool ok = pairs != NULL;
+    for (int i = 0; i < count && ok; i++) {
+        ok = file_read_all(files[i], 1 << 20, &bytes, &pairs[i].len) == DDPM_OK;
+        pairs[i].key = files[i];
+        pairs[i].value = bytes;
+    }
+    ok = ok && lmdb_make(folder, pairs, count);
+    for (int i = 0; i < count && pairs; i++) free((void *)(uintptr_t)pairs[i].value);
+    free(pairs);
+    return ok ? EXIT_SUCCESS : failed();
+}
+
 int main(int argc, char **argv)
 {
+    if (argc >= 4 && !strcmp(argv[1], "--lmdb")) return make_database(argv[2], argv + 3, argc - 3);
     if (argc == 6 && !strcmp(argv[1], "--mask")) return make_mask(argv[2], atoi(argv[3]), atoi(argv[4]), atoi(argv[5]));
     if (argc == 8 && !strcmp(argv[1], "--cut")) return cut(argv[2], atoi(argv[3]), atoi(argv[4]), atoi(argv[5]), atoi(argv[6]), argv[7]);
     if (argc == 3 && !strcmp(argv[1], "--frames")) return count_frames(argv[2]);
     if (argc == 4 && !strcmp(argv[1], "--distance")) return distance(argv[2], argv[3]);
+    if (argc == 4 && !strcmp(argv[1], "--array")) return print_array(argv[2], argv[3]);
     if (argc >= 3 && !strcmp(argv[1], "--json")) return print_json(argv[2], argc > 3 ? argv[3] : (char[1]){ 0 });
     if (argc < 6) {
-        fprintf(stderr, "usage: make_images DIR COUNT WIDTH HEIGHT CHANNELS [CLASSES] | --json FILE [KEY.KEY] | --mask ... | --cut ... | --frames FILE | --distance A B\n");
+        fprintf(stderr, "usage: make_images DIR COUNT WIDTH HEIGHT CHANNELS [CLASSES] | --json FILE [KEY.KEY] | --mask ... | --cut ... | --frames FILE | --distance A B | --array FILE NAME | --lmdb FOLDER FILE...\n");
         return 2;
     }
     return make_images(argv[1], atoi(argv[2]), atoi(argv[3]), atoi(argv[4]), atoi(argv[5]), argc > 6 ? atoi(argv[6]) : 0);

@@ -76,7 +76,7 @@ static void random_lifetimes(void **state)
         used += (double)total;
         needed += (double)peak(s, count);
     }
-    assert_true(used < 1.25 * needed);            /* the packing is not optimal, but it must be good */
+    assert_true(used < 1.035 * needed);           /* not optimal, but good: the largest first alone takes 1.043 */
 }
 
 static void result_does_not_depend_on_earlier_offsets(void **state)

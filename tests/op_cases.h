@@ -26,6 +26,7 @@ typedef struct {
 
 static const op_case op_cases[] = {
     { NN_CONV2D, 2, 32, 32, 40, .out = 48, .kernel = 3, .pad = 1 },
+    { NN_CONV2D, 1, 32, 32, 33, .out = 8, .kernel = 3, .pad = 1 },
     { NN_CONV2D, 2, 1, 1, 1, .out = 1, .kernel = 1 },
     { NN_CONV2D, 3, 1, 1, 7, .out = 513, .kernel = 1 },
     { NN_CONV2D, 2, 1, 1, 513, .out = 5, .kernel = 1 },
@@ -156,10 +157,11 @@ static nn_tensor *op_build(nn_graph *g, const op_case *k)
 }
 
 /* "conv2d 2x8x8x96+65 -> 33, kernel 3, ..." into buf, for messages. */
-static const char *op_describe(const op_case *k, nn_dtype dtype, char *buf, size_t size)
+static const char *op_describe(const op_case *k, nn_dtype precision, char *buf, size_t size)
 {
+    static const char *const precisions[] = { [NN_F32] = "f32", [NN_BF16] = "bf16", [NN_F32X3] = "f32x3" };
     snprintf(buf, size, "%s %s %dx%dx%dx%d+%d out %d k%d s%d p%d%s%s%s%s groups %d%s%s dropout %g heads %d order %d",
-             nn_ops[k->op].name, dtype == NN_BF16 ? "bf16" : "f32", k->n, k->h, k->w, k->c, k->c2, k->out, k->kernel,
+             nn_ops[k->op].name, precisions[precision], k->n, k->h, k->w, k->c, k->c2, k->out, k->kernel,
              k->stride, k->pad, k->upsample ? " up" : "", k->chan ? " chan" : "", k->residual ? " residual" : "",
              k->no_bias ? " no-bias" : "", k->groups, k->silu ? " silu" : "", k->film ? " film" : "", k->dropout,
              k->heads, (int)k->order);

@@ -2,13 +2,18 @@
  *
  *   gradients      the reference backend's backward against finite differences of its forward
  *   equal          another backend against the reference, within a bound of rounding errors
+ *   bf16_is_worse  products of bf16 operands break the bound of f32x3, so it is no loose one
+ *   split          where f32x3 is exact f32 and where it is not
  *   independence   the bits of an image, and of a parameter's gradient, do not depend on the batch
  *   threads        two plans that run at the same time get the bits of one that runs alone
+ *   parts          a plan that threads share gets the bits of one that runs alone
+ *   blocks         blocks of 16 and of 32 columns in matrix tiles get the same bits
  *
  * Without an argument the reference backend is tested; `ops cpu` tests the host backend at
  * every instruction-set level that this machine runs, none above $DDPM_MAX_ISA. */
 #include "backend/cpu/cpu.h"
 #include "backend/ref/ref.h"
+#include "base/pool.h"
 #include "base/rng.h"
 #include "nn/plan.h"
 
@@ -32,7 +37,7 @@
 
 typedef struct {
     const op_case *k;
-    nn_dtype       dtype;
+    nn_dtype       precision;
     nn_graph      *g;
     const nn_node *node;
     float         *values;
@@ -70,10 +75,10 @@ static void *input_data(const op_case *k, const nn_tensor *t, int place)
     return x;
 }
 
-static problem problem_new(const op_case *k, nn_dtype dtype)
+static problem problem_new(const op_case *k, nn_dtype precision)
 {
-    problem p = { .k = k, .dtype = dtype, .g = nn_graph_new(dtype) };
-    op_describe(k, dtype, p.name, sizeof p.name);
+    problem p = { .k = k, .precision = precision, .g = nn_graph_new(precision) };
+    op_describe(k, precision, p.name, sizeof p.name);
     assert_non_null(p.g);
     op_build(p.g, k);
     MUST(nn_graph_status(p.g));
@@ -135,13 +140,56 @@ static void set_inputs(const problem *p, nn_plan *plan, int first, int n)
     }
 }
 
+enum { MOST_PARTS = 5 };
+
+/* A plan and who runs it forward: the caller (parts 1), or as many threads as parts, each with another plan's scratch. */
+typedef struct { nn_plan *plan, *lender[MOST_PARTS]; pool *threads; int parts; ddpm_status status; } runner;
+
+static runner runner_new(const problem *p, nn_backend *b, int parts)
+{
+    runner r = { .parts = parts };
+    const nn_mode mode = p->node->out->needs_grad ? NN_TRAIN : NN_INFER;
+    MUST(nn_plan_new(p->g, b, mode, p->node->out, &r.plan));
+    if (parts == 1) return r;
+    MUST(pool_new(parts, &r.threads));
+    for (int i = 0; i < parts; i++) MUST(nn_plan_new(p->g, b, mode, p->node->out, &r.lender[i]));
+    return r;
+}
+
+static void runner_free(runner *r)
+{
+    for (int i = 0; i < MOST_PARTS; i++) nn_plan_free(r->lender[i]);
+    nn_plan_free(r->plan);
+    pool_free(r->threads);
+}
+
+static void help(void *ctx, int task, int worker)
+{
+    (void)task;
+    runner *r = ctx;
+    const ddpm_status s = nn_plan_help_forward(r->plan, worker, r->lender[worker]);
+    if (s != DDPM_OK) __atomic_store_n(&r->status, s, __ATOMIC_RELAXED);
+}
+
+static void run_forward(runner *r, int n)
+{
+    if (r->parts == 1) {
+        MUST(nn_plan_forward(r->plan, n));
+        return;
+    }
+    nn_plan_begin_forward(r->plan, n, r->parts);
+    pool_run(r->threads, r->parts, help, r);
+    assert_int_equal(r->status, DDPM_OK);
+}
+
 /* Images first .. first+n-1 by one forward and one backward pass. */
-static void run_images(const problem *p, nn_plan *plan, int first, int n, bool accumulate, result *r)
+static void run_images(const problem *p, runner *how, int first, int n, bool accumulate, result *r)
 {
     const nn_tensor *out = p->node->out;
     const size_t at = (size_t)first * nn_image_len(out->shape);
+    nn_plan *plan = how->plan;
     set_inputs(p, plan, first, n);
-    MUST(nn_plan_forward(plan, n));
+    run_forward(how, n);
     MUST(nn_plan_get(plan, out, n, r->out + at));
     if (!out->needs_grad) return;
     MUST(nn_plan_backward(plan, n, p->dout + at, accumulate));
@@ -153,29 +201,48 @@ static void run_images(const problem *p, nn_plan *plan, int first, int n, bool a
 }
 
 /* The whole batch, `per_call` images at a time; garbage in the gradients first shows what is not written. */
-static result run(const problem *p, nn_backend *b, int per_call)
+static result run_by(const problem *p, nn_backend *b, int per_call, int parts)
 {
     result r = result_new(p);
     for (size_t i = 0; i < p->g->params.len; i++) r.grads[i] = 1e30f;
     nn_weights *w;
-    nn_plan *plan;
     MUST(nn_weights_new(p->g, b, p->values, true, &w));
-    MUST(nn_plan_new(p->g, b, p->node->out->needs_grad ? NN_TRAIN : NN_INFER, p->node->out, &plan));
-    nn_plan_bind(plan, w, r.grads);
+    runner how = runner_new(p, b, parts);
+    nn_plan_bind(how.plan, w, r.grads);
     for (int first = 0; first < p->k->n; first += per_call) {
         const int left = p->k->n - first;
-        run_images(p, plan, first, left < per_call ? left : per_call, first > 0, &r);
+        run_images(p, &how, first, left < per_call ? left : per_call, first > 0, &r);
     }
-    nn_plan_free(plan);
+    runner_free(&how);
     nn_weights_free(w);
     return r;
 }
 
+static result run(const problem *p, nn_backend *b, int per_call) { return run_by(p, b, per_call, 1); }
+
+static double work(const op_case *k)
+{
+    const double pixels = (double)(k->n * k->h * k->w) * (k->upsample ? 4 : 1);
+    switch (k->op) {
+    case NN_CONV2D:    return pixels * (k->c + k->c2) * k->out * k->kernel * k->kernel;
+    case NN_ATTENTION: return pixels * k->h * k->w * k->c;
+    default:           return pixels * (k->c + k->c2) * 10;
+    }
+}
+
+/* Has it products? Those of the largest case would take emulated tiles seconds. */
+static bool f32x3_matters(const op_case *k)
+{
+    return (k->op == NN_CONV2D || k->op == NN_ATTENTION) && work(k) < 2e7;
+}
+
 static void each_case(nn_backend *b, void (*test)(const problem *p, nn_backend *b))
 {
-    for (int dtype = NN_F32; dtype <= NN_BF16; dtype++)
+    static const nn_dtype precisions[] = { NN_F32, NN_BF16, NN_F32X3 };
+    for (size_t j = 0; j < sizeof precisions / sizeof *precisions; j++)
         for (int i = 0; i < N_OP_CASES; i++) {
-            problem p = problem_new(&op_cases[i], (nn_dtype)dtype);
+            if (precisions[j] == NN_F32X3 && !f32x3_matters(&op_cases[i])) continue;
+            problem p = problem_new(&op_cases[i], precisions[j]);
             test(&p, b);
             problem_free(&p);
         }
@@ -234,19 +301,9 @@ static void check_directions(const problem *p, nn_plan *plan, const char *what, 
     }
 }
 
-static double work(const op_case *k)
-{
-    const double pixels = (double)(k->n * k->h * k->w) * (k->upsample ? 4 : 1);
-    switch (k->op) {
-    case NN_CONV2D:    return pixels * (k->c + k->c2) * k->out * k->kernel * k->kernel;
-    case NN_ATTENTION: return pixels * k->h * k->w * k->c;
-    default:           return pixels * (k->c + k->c2) * 10;
-    }
-}
-
 static void gradients_of(const problem *p, nn_backend *b)
 {
-    if (p->dtype != NN_F32 || !p->node->out->needs_grad || work(p->k) > 1e6) return;
+    if (p->precision != NN_F32 || !p->node->out->needs_grad || work(p->k) > 1e6) return;
     result r = run(p, b, p->k->n);
     float *out = malloc(nn_len(p->node->out->shape) * sizeof *out);
     assert_non_null(out);
@@ -328,17 +385,32 @@ static double amplification(const problem *p)
  * norm multiplies errors of x by 1/deviation once on the way to the output and twice more on the
  * way to dx. A value stored in bf16 is rounded by each backend, to neighbours at worst: 2^-7 of
  * itself. Attention at bf16 may also round probabilities and their gradients before it multiplies:
- * errors of 2^-9 per term with random signs, together below twice 2^-9 M. */
+ * errors of 2^-9 per term with random signs, together below twice 2^-9 M.
+ *
+ * f32x3 multiplies x = h + l + r, h = bf16(x), l = bf16(x - h), by w = H + L + R as h H + h L + l H.
+ * bf16 keeps 8 bits: |x - h| <= 2^-8 |x|, half a unit of h. x - h is exact in f32 and
+ * keeps 8 bits in its turn, so that |r| <= 2^-17 |x| (a sign is worth a bit). What one product lacks is
+ *     x w - (h H + h L + l H) = l L + r w + (x - r) R,
+ * at most (2^-16 + 2 * 2^-17 + 2^-34) |x w| < 2^-15 (1 + 2^-18) |x w|, and bf16 * bf16 is exact in f32. The
+ * errors of many products have random signs, so that together they stay below 2^-15 M as one does;
+ * a sum takes three times the additions. Remainders below 2^-126 count as zero: nothing beside M >= 1. */
+static double bound_of(const problem *p, int operand, double m)
+{
+    const double a = amplification(p);
+    const double power = p->k->op != NN_GROUP_NORM ? 1 : operand == NORM_X || operand == NORM_X2 ? a * a * a : a;
+    const bool split = p->k->op == NN_CONV2D && p->precision == NN_F32X3;
+    const double sum = 2 * (sqrt((split ? 3 : 1) * terms(p, operand)) + 4) * 0x1p-24 * m * power;
+    const double operands = p->k->op == NN_ATTENTION && p->node->compute == NN_BF16 ? 2 * 0x1p-9 * m : 0;
+    return sum + operands + (split ? 0x1p-15 * m : 0);
+}
+
 static void compare(const problem *p, int operand, const char *what, nn_dtype stored, const float *want, const float *got, size_t len)
 {
-    const double m = fmax(1, largest(want, len)), a = amplification(p);
-    const double power = p->k->op != NN_GROUP_NORM ? 1 : operand == NORM_X || operand == NORM_X2 ? a * a * a : a;
-    const double sum = 2 * (sqrt(terms(p, operand)) + 4) * 0x1p-24 * m * power;
-    const double operands = p->k->op == NN_ATTENTION && p->node->compute == NN_BF16 ? 2 * 0x1p-9 * m : 0;
+    const double most = bound_of(p, operand, fmax(1, largest(want, len)));
     const double store = stored == NN_BF16 ? 0x1p-7 : 0;
     for (size_t i = 0; i < len; i++) {
         const double error = fabs((double)got[i] - (double)want[i]);
-        const double bound = sum + operands + store * fabs((double)want[i]);
+        const double bound = most + store * fabs((double)want[i]);
         if (!(error <= bound))
             fail_msg("%s: %s[%zu] is %.9g, reference %.9g, error %.2e, bound %.2e",
                      p->name, what, i, (double)got[i], (double)want[i], error, bound);
@@ -398,7 +470,7 @@ static void parameters_do_not_need_inputs(const problem *p, nn_backend *b)
     if (!p->g->params.count) return;
     op_case alone = *p->k;
     alone.fixed_inputs = true;
-    problem q = problem_new(&alone, p->dtype);
+    problem q = problem_new(&alone, p->precision);
     result with = run(p, b, p->k->n), without = run(&q, b, q.k->n);
     assert_same_bits(&q, "when inputs need no gradient", &without, &with);
     result_free(&with);
@@ -428,6 +500,90 @@ static void threads_agree(const problem *p, nn_backend *b)
         result_free(&jobs[i].r);
     }
     result_free(&alone);
+}
+
+/* ---- what f32x3 is ---- */
+
+static double largest_error(const float *want, const float *got, size_t len)
+{
+    double m = 0;
+    for (size_t i = 0; i < len; i++) m = fmax(m, fabs((double)got[i] - (double)want[i]));
+    return m;
+}
+
+/* With enough products some are rounded far enough that bf16 operands show, in every pass. */
+static void bf16_is_worse_in(const problem *p, nn_backend *ref)
+{
+    enum { ENOUGH = 64 };
+    if (p->k->op != NN_CONV2D || p->precision != NN_F32X3) return;
+    const nn_tensor *out = p->node->out, *x = p->node->in[CONV_X], *w = p->node->in[CONV_W];
+    nn_node *node = p->g->nodes[0];
+    result want = run(p, ref, p->k->n);
+    node->compute = NN_BF16;
+    result got = run(p, ref, p->k->n);
+    node->compute = NN_F32X3;
+    const struct { int operand; size_t len; const float *want, *got; } passes[] = {
+        { -1, nn_len(out->shape), want.out, got.out }, { CONV_X, nn_len(x->shape), want.din[CONV_X], got.din[CONV_X] },
+        { CONV_W, nn_len(w->shape), want.grads, got.grads },
+    };
+    assert_int_equal(p->g->params.list[w->param].offset, 0);
+    for (int i = 0; i < 3; i++) {
+        const double bound = bound_of(p, passes[i].operand, fmax(1, largest(passes[i].want, passes[i].len)));
+        if (passes[i].len >= ENOUGH && !(largest_error(passes[i].want, passes[i].got, passes[i].len) > 4 * bound))
+            fail_msg("%s: bf16 products stay near the bound of f32x3, %.2e, in pass %d", p->name, bound, i);
+    }
+    result_free(&want);
+    result_free(&got);
+}
+
+/* Only levels with tiles split operands; elsewhere the bits are those of f32. */
+static void splits_with_tiles_only(const problem *p, nn_backend *b)
+{
+    enum { ENOUGH = 64 };
+    const bool tiles = strstr(b->isa, "amx") && p->k->op == NN_CONV2D;
+    if (p->precision != NN_F32X3 || (tiles && work(p->k) > 1e6)) return;
+    problem q = problem_new(p->k, NN_F32);
+    const size_t len = nn_len(p->node->out->shape);
+    result split = run(p, b, p->k->n), exact = run(&q, b, p->k->n);
+    if (!tiles) assert_same_bits(p, "from f32's", &split, &exact);
+    else if (len >= ENOUGH && !memcmp(split.out, exact.out, len * 4)) fail_msg("%s: has the bits of f32", p->name);
+    result_free(&split);
+    result_free(&exact);
+    problem_free(&q);
+}
+
+
+/* Together and one image at a time: the work of one image is cut in other places than that of many.
+ * Gradients are compared because backward reads what forward leaves in aux. */
+static void parts_agree(const problem *p, nn_backend *b)
+{
+    static const int parts[] = { 2, 3, MOST_PARTS };
+    result alone = run(p, b, p->k->n);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        for (int per_call = 1; per_call <= p->k->n; per_call += p->k->n > 1 ? p->k->n - 1 : 1) {
+            char how[64];
+            snprintf(how, sizeof how, "with %d parts, %d images a call", parts[i], per_call);
+            result shared = run_by(p, b, per_call, parts[i]);
+            assert_same_bits(p, how, &alone, &shared);
+            result_free(&shared);
+        }
+    result_free(&alone);
+}
+
+static void blocks_agree(const problem *p, nn_backend *b)
+{
+    const int chosen = cpu_tile_columns(b);
+    if (!chosen || p->k->op != NN_CONV2D) return;
+    cpu_set_tile_columns(b, 16);
+    result narrow = run(p, b, p->k->n);
+    cpu_set_tile_columns(b, 32);
+    result wide = run(p, b, p->k->n), shared = run_by(p, b, p->k->n, MOST_PARTS);
+    cpu_set_tile_columns(b, chosen);
+    assert_same_bits(p, "with blocks of 32 columns", &narrow, &wide);
+    assert_same_bits(p, "with blocks of 32 columns that threads share", &narrow, &shared);
+    result_free(&narrow);
+    result_free(&wide);
+    result_free(&shared);
 }
 
 /* ---- the published timestep embeddings ---- */
@@ -484,7 +640,11 @@ static void gradients(void **state)     { each_case(*state, gradients_of); }
 static void equal(void **state)         { each_case(*state, equal_to_ref); }
 static void independence(void **state)  { each_case(*state, images_are_independent); }
 static void parameters(void **state)    { each_case(*state, parameters_do_not_need_inputs); }
+static void bf16_is_worse(void **state) { each_case(*state, bf16_is_worse_in); }
+static void split(void **state)         { each_case(*state, splits_with_tiles_only); }
 static void threads(void **state)       { each_case(*state, threads_agree); }
+static void parts(void **state)         { each_case(*state, parts_agree); }
+static void blocks(void **state)        { each_case(*state, blocks_agree); }
 static void embeddings(void **state)    { check_embeddings(*state); }
 
 static int test_ref(void)
@@ -492,9 +652,9 @@ static int test_ref(void)
     nn_backend *b;
     if (backend_ref_new(&b) != DDPM_OK) return 1;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_prestate(gradients, b), cmocka_unit_test_prestate(independence, b),
+        cmocka_unit_test_prestate(gradients, b), cmocka_unit_test_prestate(bf16_is_worse, b), cmocka_unit_test_prestate(independence, b),
         cmocka_unit_test_prestate(parameters, b), cmocka_unit_test_prestate(threads, b),
-        cmocka_unit_test_prestate(embeddings, b),
+        cmocka_unit_test_prestate(parts, b), cmocka_unit_test_prestate(embeddings, b),
     };
     const int failures = cmocka_run_group_tests_name("ref", tests, NULL, NULL);
     nn_backend_free(b);
@@ -513,9 +673,9 @@ static int test_level(const char *isa)
         return 1;
     }
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_prestate(equal, b), cmocka_unit_test_prestate(independence, b),
+        cmocka_unit_test_prestate(equal, b), cmocka_unit_test_prestate(split, b), cmocka_unit_test_prestate(independence, b),
         cmocka_unit_test_prestate(parameters, b), cmocka_unit_test_prestate(threads, b),
-        cmocka_unit_test_prestate(embeddings, b),
+        cmocka_unit_test_prestate(parts, b), cmocka_unit_test_prestate(blocks, b), cmocka_unit_test_prestate(embeddings, b),
     };
     const int failures = cmocka_run_group_tests_name(isa, tests, NULL, NULL);
     nn_backend_free(b);

@@ -75,19 +75,25 @@ static nn_tensor *block(net *u, const char *scope, nn_tensor *x, nn_tensor *skip
 {
     nn_graph *g = u->g;
     nn_scope(g, "%s.", scope);
+    nn_block_begin(g);
     nn_tensor *e = linear(g, "emb", nn_silu(g, emb), film ? 2 * CH : CH);
     nn_tensor *h = conv(g, "in", (nn_conv_args){ .x = norm(u, "norm1", x, skip, NULL, 0), .chan = film ? NULL : e, .out = CH });
     h = norm(u, "norm2", h, NULL, film ? e : NULL, 0.2);
     nn_tensor *shortcut = skip ? conv(g, "skip", (nn_conv_args){ .x = x, .x2 = skip, .out = CH, .kernel = 1 }) : x;
-    return conv(g, "out", (nn_conv_args){ .x = h, .residual = shortcut, .out = CH });
+    h = conv(g, "out", (nn_conv_args){ .x = h, .residual = shortcut, .out = CH });
+    nn_block_end(g);
+    return h;
 }
 
 static nn_tensor *attend(net *u, const char *scope, nn_tensor *x)
 {
     nn_scope(u->g, "%s.", scope);
+    nn_block_begin(u->g);
     nn_tensor *qkv = conv(u->g, "qkv", (nn_conv_args){ .x = norm(u, "norm", x, NULL, NULL, 0), .out = 3 * CH, .kernel = 1, .kind = NN_PARAM_CONV1D });
     nn_tensor *a = nn_attention(u->g, qkv, 2, NN_HEADS_QKV);
-    return conv(u->g, "proj", (nn_conv_args){ .x = a, .residual = x, .out = CH, .kernel = 1 });
+    x = conv(u->g, "proj", (nn_conv_args){ .x = a, .residual = x, .out = CH, .kernel = 1 });
+    nn_block_end(u->g);
+    return x;
 }
 
 static net net_new(nn_dtype dtype)
@@ -174,6 +180,9 @@ static void rig_free(rig *r)
     free(r);
 }
 
+/* The graph as it would have been built for this level: plans made from here on recompute. */
+static void rig_recompute(rig *r, int level) { r->u.g->recompute = (nn_recompute)level; }
+
 static nn_plan *rig_plan(rig *r, nn_mode mode)
 {
     nn_plan *p;
@@ -194,6 +203,7 @@ static void forward(rig *r, nn_plan *p, float *out)
 static void running_allocates_nothing(void **state)
 {
     rig *r = rig_new(state, NN_BF16);
+    rig_recompute(r, NN_RECOMPUTE_BLOCKS);
     nn_plan *p = rig_plan(r, NN_TRAIN);
     float out[X_LEN], dx[X_LEN];
     const adam_config adam = { ADAM_W, 1e-3, 0.9, 0.999, 1e-8, 0 };
@@ -247,6 +257,55 @@ static void modes_and_repetitions_agree(void **state)
     }
 }
 
+enum { HELPERS = 5 };
+
+typedef struct { nn_plan *plan, *lender[HELPERS]; ddpm_status status; } shared_run;
+
+static void help(void *ctx, int task, int worker)
+{
+    (void)task;
+    shared_run *s = ctx;
+    const ddpm_status status = nn_plan_help_forward(s->plan, worker, s->lender[worker]);
+    if (status != DDPM_OK) __atomic_store_n(&s->status, status, __ATOMIC_RELAXED);
+}
+
+/* The bits of one thread by any number of them, for any number of parts; also what backward reads. */
+static void threads_may_share_a_plan(void **state)
+{
+    static const int parts[] = { 1, 2, 3, 5, 1000 };
+    for (int dtype = NN_F32; dtype <= NN_BF16; dtype++) {
+        rig *r = rig_new(state, (nn_dtype)dtype);
+        shared_run s = { .plan = rig_plan(r, NN_TRAIN) };
+        for (int i = 0; i < HELPERS; i++) s.lender[i] = rig_plan(r, NN_TRAIN);
+        const size_t len = r->u.g->params.len * sizeof(float);
+        float alone[X_LEN], together[X_LEN], *grads = malloc(len);
+        forward(r, s.plan, alone);
+        MUST(nn_plan_backward(s.plan, BATCH, r->dout, false));
+        memcpy(grads, r->u.grads, len);
+        for (int threads = 1; threads <= HELPERS; threads += 2) {
+            pool *p;
+            MUST(pool_new(threads, &p));
+            const int before = allocations;
+            for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+                set_inputs(&r->u, s.plan, 0, BATCH, r->x);
+                nn_plan_begin_forward(s.plan, BATCH, parts[i]);
+                pool_run(p, threads, help, &s);
+                assert_int_equal(s.status, DDPM_OK);
+                MUST(nn_plan_get(s.plan, r->u.out, BATCH, together));
+                assert_memory_equal(alone, together, sizeof alone);
+                MUST(nn_plan_backward(s.plan, BATCH, r->dout, false));
+                assert_memory_equal(grads, r->u.grads, len);
+            }
+            assert_int_equal(allocations, before);
+            pool_free(p);
+        }
+        for (int i = 0; i < HELPERS; i++) nn_plan_free(s.lender[i]);
+        nn_plan_free(s.plan);
+        free(grads);
+        rig_free(r);
+    }
+}
+
 static void batches_may_be_cut(void **state)
 {
     rig *r = rig_new(state, NN_F32);
@@ -270,6 +329,45 @@ static void batches_may_be_cut(void **state)
     free(kept);
     nn_plan_free(p);
     rig_free(r);
+}
+
+/* Output, input gradient and parameter gradients of two batches, the second of one image, in one array. */
+static float *results_of(rig *r, size_t *size)
+{
+    const size_t len = r->u.g->params.len;
+    float *all = calloc(2 * (2 * X_LEN + len), sizeof *all), *at = all;
+    assert_non_null(all);
+    nn_plan *p = rig_plan(r, NN_TRAIN);
+    for (int n = BATCH; n >= 1; n -= BATCH - 1) {
+        set_inputs(&r->u, p, 0, n, r->x);
+        MUST(nn_plan_forward(p, n));
+        MUST(nn_plan_get(p, r->u.out, n, at));
+        MUST(nn_plan_backward(p, n, r->dout, n == 1));
+        MUST(nn_plan_get_grad(p, r->u.x, n, at + X_LEN));
+        memcpy(at + 2 * X_LEN, r->u.grads, len * sizeof *at);
+        at += 2 * X_LEN + len;
+    }
+    *size = nn_plan_bytes(p);
+    nn_plan_free(p);
+    return all;
+}
+
+static void recomputation_changes_no_bit(void **state)
+{
+    for (int dtype = NN_F32; dtype <= NN_BF16; dtype++) {
+        rig *r = rig_new(state, (nn_dtype)dtype);
+        size_t bytes[3];
+        float *kept = results_of(r, &bytes[0]);
+        for (int level = NN_RECOMPUTE_CHEAP; level <= NN_RECOMPUTE_BLOCKS; level++) {
+            rig_recompute(r, level);
+            float *again = results_of(r, &bytes[level]);
+            assert_memory_equal(again, kept, 2 * (2 * X_LEN + r->u.g->params.len) * sizeof *again);
+            free(again);
+        }
+        assert_true(bytes[NN_RECOMPUTE_CHEAP] < bytes[NN_RECOMPUTE_NONE] && bytes[NN_RECOMPUTE_BLOCKS] < bytes[NN_RECOMPUTE_CHEAP]);
+        free(kept);
+        rig_free(r);
+    }
 }
 
 static double loss(rig *r, nn_plan *p)
@@ -582,6 +680,7 @@ int main(void)
         void *backend = i ? cpu : NULL;
         const struct CMUnitTest tests[] = {
             cmocka_unit_test_prestate(running_allocates_nothing, backend), cmocka_unit_test_prestate(modes_and_repetitions_agree, backend),
+            cmocka_unit_test_prestate(recomputation_changes_no_bit, backend), cmocka_unit_test_prestate(threads_may_share_a_plan, backend),
             cmocka_unit_test_prestate(batches_may_be_cut, backend),        cmocka_unit_test_prestate(gradients_of_a_network, backend),
             cmocka_unit_test_prestate(memory_is_shared, backend),          cmocka_unit_test_prestate(kept_values_can_be_read, backend),
             cmocka_unit_test_prestate(inner_values_can_be_the_output, backend), cmocka_unit_test_prestate(profile_counts_time, backend),

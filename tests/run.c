@@ -2,6 +2,7 @@
  * disk, bad data, signals and bad numbers do. The hooks record; nothing is written
  * but the log. */
 #include "backend/cpu/cpu.h"
+#include "base/clock.h"
 #include "io/file.h"
 #include "io/image.h"
 #include "isa.h"
@@ -45,11 +46,13 @@ typedef struct {
     char         saved[256];    /* " 3 best4 6"               */
     double       best_saved;    /* c.best_val when best was saved */
     int          validations, drawings;
+    unsigned     save_us, draw_us, val_us;     /* what they take          */
 } fixture;
 
 static ddpm_status save(void *ctx, int64_t step, bool best)
 {
     fixture *f = ctx;
+    usleep(f->save_us);
     if (best && f->save_best != DDPM_OK) return ddpm_fail(f->save_best, "the disk is full");
     const size_t used = strlen(f->saved);
     snprintf(f->saved + used, sizeof f->saved - used, " %s%lld", best ? "best" : "", (long long)step);
@@ -61,6 +64,7 @@ static ddpm_status draw(void *ctx, int64_t step)
 {
     fixture *f = ctx;
     (void)step;
+    usleep(f->draw_us);
     f->drawings++;
     return f->drawn == DDPM_OK ? DDPM_OK : ddpm_fail(f->drawn, "no picture");
 }
@@ -68,6 +72,7 @@ static ddpm_status draw(void *ctx, int64_t step)
 static ddpm_status validate(void *ctx, double *loss)
 {
     fixture *f = ctx;
+    usleep(f->val_us);
     *loss = f->val[f->validations++];
     return DDPM_OK;
 }
@@ -213,6 +218,60 @@ static void test_noise_is_logged(void **state)
     unmake(&f);
 }
 
+static double share_in(const char *line, run_activity a)
+{
+    char key[40];
+    snprintf(key, sizeof key, "\"%s_share\":", run_activity_name(a));
+    const char *at = strstr(line, key);
+    assert_non_null(at);
+    return strtod(at + strlen(key), NULL);
+}
+
+/* Six steps with a slow disk, slow grids and slow validation: the time is theirs, and all of it is somebody's. */
+static void test_where_the_time_goes(void **state)
+{
+    (void)state;
+    static const double val[] = { 3, 4, 5 };
+    static const double SECONDS[RUN_ACTIVITIES] = { [DOING_VALIDATE] = 3 * 0.03, [DOING_SAVE] = 3 * 0.05, [DOING_DRAW] = 2 * 0.02 };
+    fixture f;
+    char path[128];
+    uint8_t *text = NULL;
+    size_t len;
+    double sum = 0;
+    make(&f, 1e-3, false);
+    f.val = val;
+    f.h.validate = validate;
+    f.h.draw = draw;
+    f.c.val_every = 2;
+    f.c.draw_every = 3;
+    f.save_us = 50000;
+    f.draw_us = 20000;
+    f.val_us = 30000;
+    const double start = clock_now();
+    check(run_train(&f.c, &f.h));
+    const double seconds = clock_now() - start;
+    assert_string_equal(f.saved, " best2 4 6");
+    for (int a = 0; a < RUN_ACTIVITIES; a++) {
+        assert_true(f.c.times.seconds[a] > 0 && f.c.times.seconds[a] >= SECONDS[a]);
+        sum += f.c.times.seconds[a];
+    }
+    assert_true(fabs(sum - f.c.times.total) < 1e-9 && f.c.times.total <= seconds && f.c.times.total > 0.99 * seconds - 0.001);
+    snprintf(path, sizeof path, "%s/log.jsonl", f.dir);
+    check(file_read_all(path, 1 << 20, &text, &len));
+    const char *drawn = NULL, *last = NULL;
+    for (char *line = strtok((char *)text, "\n"); line; line = strtok(NULL, "\n")) {
+        double shares = 0;
+        for (int a = 0; a < RUN_ACTIVITIES; a++) shares += share_in(line, (run_activity)a);
+        assert_true(fabs(shares - 1) < 1e-9);
+        drawn = last;
+        last = line;
+    }
+    assert_true(share_in(drawn, DOING_DRAW) > 0 && share_in(last, DOING_DRAW) == 0);      /* drawn after step 3: in the line of step 4 */
+    assert_true(share_in(last, DOING_SAVE) > 0);                                        /* saved after step 4: in the line of step 6 */
+    free(text);
+    unmake(&f);
+}
+
 /* A best checkpoint is no replacement for the one that a run goes on from. */
 static void test_best(void **state)
 {
@@ -336,6 +395,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_table_of_an_earlier_version), cmocka_unit_test(test_noise_is_logged),
+        cmocka_unit_test(test_where_the_time_goes),
         cmocka_unit_test(test_rhythm),   cmocka_unit_test(test_best),                      cmocka_unit_test(test_best_of_an_earlier_process),
         cmocka_unit_test(test_requests), cmocka_unit_test(test_best_on_a_full_disk),       cmocka_unit_test(test_a_grid_never_ends_a_run),
         cmocka_unit_test(test_lost_data), cmocka_unit_test(test_bad_numbers),

@@ -1,6 +1,7 @@
 /* Settings: every option through JSON and back, what errors say, whose value wins,
  * and what contradicts what. */
 #include "api/settings.h"
+#include "io/file.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -150,6 +151,12 @@ static void test_files(void **state)
     assert_true(s.v.lr == 0.125);
     unlink(path);
     assert_int_equal(settings_read_file(&s, path, ORIGIN_CONFIG), DDPM_EIO);
+    static const char *const no_names[] = { "[1, 2]", "\"lr\"", "{\"values\": 3}" };
+    for (size_t i = 0; i < sizeof no_names / sizeof *no_names; i++) {
+        check(file_write_atomic(path, no_names[i], strlen(no_names[i])));
+        assert_int_equal(settings_read_file(&s, path, ORIGIN_CONFIG), DDPM_EFORMAT);
+    }
+    unlink(path);
 }
 
 static ddpm_status resolve(const char *const *pairs, settings *s)
@@ -178,6 +185,7 @@ static void test_contradictions(void **state)
         { PAIRS("channel_mult", "1,1,1,1,1,1,1,1,1"), "--channel_mult" },
         { PAIRS("num_channels", "40"), "--num_channels" },
         { PAIRS("num_heads", "3"), "num_heads" },
+        { PAIRS("use_checkpoint", "true", "checkpoint_activations", "cheap"), "--checkpoint_activations blocks" },
     };
     for (size_t k = 0; k < sizeof wrong / sizeof *wrong; k++) {
         assert_int_equal(resolve(wrong[k].pairs, &s), DDPM_EINVAL);
@@ -212,6 +220,36 @@ static void test_resolving(void **state)
     }
 }
 
+/* use_checkpoint says what checkpoint_activations says; where both are said, the stronger origin counts. */
+static void test_two_names_of_recomputation(void **state)
+{
+    (void)state;
+    static settings s, again;
+    static const struct { const char *flag; option_origin flag_from; const char *level; option_origin level_from; nn_recompute is; } rows[] = {
+        { NULL, 0, NULL, 0, NN_RECOMPUTE_NONE },
+        { "true", ORIGIN_COMMAND_LINE, NULL, 0, NN_RECOMPUTE_BLOCKS },
+        { "false", ORIGIN_COMMAND_LINE, NULL, 0, NN_RECOMPUTE_NONE },
+        { NULL, 0, "cheap", ORIGIN_COMMAND_LINE, NN_RECOMPUTE_CHEAP },
+        { NULL, 0, "blocks", ORIGIN_COMMAND_LINE, NN_RECOMPUTE_BLOCKS },
+        { "true", ORIGIN_COMMAND_LINE, "blocks", ORIGIN_COMMAND_LINE, NN_RECOMPUTE_BLOCKS },
+        { "false", ORIGIN_COMMAND_LINE, "cheap", ORIGIN_COMMAND_LINE, NN_RECOMPUTE_CHEAP },
+        { "true", ORIGIN_CONFIG, "none", ORIGIN_COMMAND_LINE, NN_RECOMPUTE_NONE },
+        { "true", ORIGIN_COMMAND_LINE, "cheap", ORIGIN_CONFIG, NN_RECOMPUTE_BLOCKS },
+        { "false", ORIGIN_COMMAND_LINE, "blocks", ORIGIN_CONFIG, NN_RECOMPUTE_NONE },
+    };
+    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+        settings_defaults(&s);
+        set(&s, "image_size", "32", ORIGIN_COMMAND_LINE);
+        if (rows[k].flag) set(&s, "use_checkpoint", rows[k].flag, rows[k].flag_from);
+        if (rows[k].level) set(&s, "checkpoint_activations", rows[k].level, rows[k].level_from);
+        check(settings_resolve(&s));
+        assert_int_equal(settings_unet(&s).recompute, rows[k].is);
+        again = s;
+        check(settings_resolve(&again));
+        assert_memory_equal(&again.v, &s.v, sizeof s.v);
+    }
+}
+
 static void test_widths_by_size(void **state)
 {
     (void)state;
@@ -232,7 +270,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_option_survives_json), cmocka_unit_test(test_groups_choose_the_keys), cmocka_unit_test(test_wrong_keys_and_values),
         cmocka_unit_test(test_the_stronger_origin_wins),   cmocka_unit_test(test_files),                  cmocka_unit_test(test_contradictions),
-        cmocka_unit_test(test_resolving),                  cmocka_unit_test(test_widths_by_size),
+        cmocka_unit_test(test_resolving),                  cmocka_unit_test(test_widths_by_size),         cmocka_unit_test(test_two_names_of_recomputation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -41,24 +41,28 @@ static void check(ddpm_status s)
     if (s != DDPM_OK) fail_msg("%s", ddpm_last_error());
 }
 
-/* A small class-conditional network with learned variance and dropout. */
-static void make(fixture *f, nn_dtype dtype, int threads, int leaves, int chunk)
+/* A small class-conditional network with learned variance, and with dropout unless it says otherwise. */
+typedef struct { int threads, leaves, chunk; nn_recompute recompute; bool no_dropout; } shape_of_work;
+
+static void make_as(fixture *f, nn_dtype dtype, shape_of_work how)
 {
     *f = (fixture){ 0 };
     const unet_config net = { .height = SIDE, .width = SIDE, .in_channels = CHANNELS, .out_channels = 2 * CHANNELS, .model_channels = 16, .stem = 16,
                               .levels = 2, .channels = { 16, 32 }, .num_res_blocks = 1, .attention = { false, true }, .num_heads = 2,
                               .num_classes = 4, .null_class = true, .scale_shift_norm = true, .conv_resample = true, .groups = 8, .eps = 1e-5,
-                              .cos_first = true, .dropout = 0.2, .init = UNET_INIT_TORCH };
+                              .cos_first = true, .dropout = how.no_dropout ? 0 : 0.2, .init = UNET_INIT_TORCH, .recompute = how.recompute };
     const schedule_config sc = schedule_config_of(PROFILE_OPENAI, SCHEDULE_COSINE, 100);
     check(schedule_new(&sc, &f->s));
     f->process = (process){ .s = &f->s, .var = VAR_LEARNED_RANGE, .rescale_timesteps = true };
-    check(pool_new(threads, &f->p));
-    check(backend_cpu_new(max_isa(), &f->b));
+    check(pool_new(how.threads, &f->p));
+    check(backend_cpu_new(dtype == NN_F32X3 && !cpu_isa_available("amx") ? "amx_emulated" : max_isa(), &f->b));    /* elsewhere f32x3 is f32 */
     const trainer_config c = { .p = &f->process, .loss = LOSS_RESCALED_MSE, .adam = { ADAM_W, 1e-3, 0.9, 0.999, 1e-8, 0.01 }, .clip = 1, .n_ema = 2,
-                               .ema_rate = { 0.9, 0.99 }, .ema_warmup = true, .batch = BATCH, .leaves = leaves, .chunk = chunk,
+                               .ema_rate = { 0.9, 0.99 }, .ema_warmup = true, .batch = BATCH, .leaves = how.leaves, .chunk = how.chunk,
                                .label_dropout = 0.3, .seed = 7 };
     check(trainer_new(&net, &c, f->b, f->p, dtype, &f->tr));
 }
+
+static void make(fixture *f, nn_dtype dtype, int threads, int leaves, int chunk) { make_as(f, dtype, (shape_of_work){ threads, leaves, chunk, 0, false }); }
 
 static void unmake(fixture *f)
 {
@@ -84,10 +88,10 @@ static step_report step(fixture *f, const float *x)
 }
 
 /* Values of a short training, malloc'ed. */
-static float *trained(nn_dtype dtype, int threads, int leaves, int chunk, size_t *len)
+static float *trained_as(nn_dtype dtype, shape_of_work how, size_t *len)
 {
     fixture f;
-    make(&f, dtype, threads, leaves, chunk);
+    make_as(&f, dtype, how);
     static float x[BATCH * IMAGE];
     for (uint64_t k = 0; k < STEPS; k++) {
         images(k, x);
@@ -101,11 +105,18 @@ static float *trained(nn_dtype dtype, int threads, int leaves, int chunk, size_t
     return copy;
 }
 
+static float *trained(nn_dtype dtype, int threads, int leaves, int chunk, size_t *len)
+{
+    return trained_as(dtype, (shape_of_work){ threads, leaves, chunk, 0, false }, len);
+}
+
 static void test_bits_depend_on_leaves_alone(void **state)
 {
     (void)state;
     static const struct { int threads, chunk; } other[] = { { 1, 1 }, { 1, 5 }, { 2, 2 }, { 3, 10 }, { 2, 1 } };
-    for (nn_dtype dtype = NN_F32; dtype <= NN_BF16; dtype++) {
+    static const nn_dtype precisions[] = { NN_F32, NN_BF16, NN_F32X3 };
+    for (size_t p = 0; p < sizeof precisions / sizeof *precisions; p++) {
+        const nn_dtype dtype = precisions[p];
         size_t len, n;
         float *base = trained(dtype, 1, 4, 3, &len);
         for (size_t k = 0; k < sizeof other / sizeof *other; k++) {
@@ -119,6 +130,37 @@ static void test_bits_depend_on_leaves_alone(void **state)
         free(v);
         free(base);
     }
+}
+
+static void test_recomputation_changes_no_bit(void **state)
+{
+    (void)state;
+    for (nn_dtype dtype = NN_F32; dtype <= NN_BF16; dtype++)
+        for (int no_dropout = 0; no_dropout < 2; no_dropout++) {
+            size_t len, n;
+            float *kept = trained_as(dtype, (shape_of_work){ 1, 4, 3, NN_RECOMPUTE_NONE, no_dropout }, &len);
+            for (int k = 0; k < 4; k++) {
+                const shape_of_work how = { 1 + k / 2, 4, 1 + k, k & 1 ? NN_RECOMPUTE_BLOCKS : NN_RECOMPUTE_CHEAP, no_dropout };
+                float *again = trained_as(dtype, how, &n);
+                assert_int_equal(n, len);
+                assert_memory_equal(again, kept, len * sizeof *again);
+                free(again);
+            }
+            free(kept);
+        }
+}
+
+static void test_recomputation_saves_memory(void **state)
+{
+    (void)state;
+    size_t bytes[3];
+    for (int level = NN_RECOMPUTE_NONE; level <= NN_RECOMPUTE_BLOCKS; level++) {
+        fixture f;
+        make_as(&f, NN_F32, (shape_of_work){ 2, 4, 3, (nn_recompute)level, false });
+        bytes[level] = trainer_bytes(f.tr);
+        unmake(&f);
+    }
+    assert_true(bytes[0] > bytes[1] && bytes[1] > bytes[2]);
 }
 
 static void test_bad_numbers_are_dropped(void **state)
@@ -399,10 +441,55 @@ static void test_min_snr(void **state)
     schedule_free(&s);
 }
 
+static double network_seconds(fixture *f, bool backward)
+{
+    double sum = 0;
+    for (int worker = 0; worker < pool_threads(f->p); worker++)
+        for (int i = 0; i < denoiser_graph(trainer_denoiser(f->tr))->n_nodes; i++)
+            sum += nn_plan_seconds(denoiser_plan(trainer_denoiser(f->tr), worker), i, backward);
+    return sum;
+}
+
+/* The parts of a step are pieces of its time that do not overlap, and its bits are those of steps that nobody times. */
+static void test_times(void **state)
+{
+    (void)state;
+    static float x[BATCH * IMAGE];
+    fixture f, plain;
+    images(1, x);
+    make(&f, NN_F32, 2, 4, 2);
+    make(&plain, NN_F32, 2, 4, 2);
+    trainer_profile(f.tr, true);
+    step(&f, x);
+    step(&f, x);
+    const train_times t = trainer_times(f.tr);
+    double sum = 0;
+    for (int part = 0; part < TRAIN_PARTS; part++) {
+        assert_true(t.part[part] > 0 || part == TRAIN_IDLE);
+        sum += t.part[part];
+    }
+    assert_true(t.part[TRAIN_IDLE] >= 0 && sum <= t.total * (1 + 1e-9));
+    assert_true(network_seconds(&f, false) > 0 && network_seconds(&f, false) < t.part[TRAIN_FORWARD]);
+    assert_true(network_seconds(&f, true) > 0 && network_seconds(&f, true) < t.part[TRAIN_BACKWARD]);
+    step(&plain, x);
+    step(&plain, x);
+    assert_true(trainer_times(plain.tr).total == 0 && network_seconds(&plain, false) == 0);
+    const trainer_state *a = trainer_get_state(f.tr), *b = trainer_get_state(plain.tr);
+    assert_memory_equal(a->value, b->value, a->params->len * sizeof(float));
+    trainer_profile(f.tr, false);
+    step(&f, x);
+    assert_true(trainer_times(f.tr).total == 0);
+    unmake(&f);
+    unmake(&plain);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bits_depend_on_leaves_alone), cmocka_unit_test(test_bad_numbers_are_dropped),
+        cmocka_unit_test(test_times),
+        cmocka_unit_test(test_bits_depend_on_leaves_alone),
+        cmocka_unit_test(test_recomputation_changes_no_bit),
+        cmocka_unit_test(test_recomputation_saves_memory), cmocka_unit_test(test_bad_numbers_are_dropped),
         cmocka_unit_test(test_copied_state_goes_on_alike),  cmocka_unit_test(test_no_allocation_inside_a_step),
         cmocka_unit_test(test_microbatch_sum),              cmocka_unit_test(test_rate),
         cmocka_unit_test(test_gradient_noise),              cmocka_unit_test(test_noise_is_only_looked_at),

@@ -13,6 +13,7 @@ allowed() {
     metrics)   echo "metrics io base" ;;
     train)     echo "train model diffusion data io nn base" ;;
     api)       echo "api train metrics model diffusion data io backend nn base" ;;
+    lib)       echo "lib api train metrics model diffusion data io backend nn base" ;;
     cli)       echo "api cli" ;;
     *)         echo "" ;;
     esac

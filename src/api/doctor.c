@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static json *levels(FILE *f)
@@ -31,8 +32,11 @@ static void describe_machine(const engine *e, FILE *f, json *o)
     json_put_int(o, "processors", cores);
     json_put(o, "instruction_sets", levels(f));
     fprintf(f, "kernels           %s, %d threads\n", e->backend->isa, pool_threads(e->threads));
+    const int tile_columns = strcmp(e->backend->name, "cpu") ? 0 : cpu_tile_columns(e->backend);
+    if (tile_columns) fprintf(f, "matrix tiles      blocks of 32 x %d, the faster of two\n", tile_columns);
     fprintf(f, "precision         %s: %s\n", engine_precision(e), e->reason);
     json_put_string(o, "isa", e->backend->isa);
+    json_put_int(o, "tile_columns", tile_columns);
     json_put_int(o, "threads", pool_threads(e->threads));
     json_put_string(o, "precision", engine_precision(e));
     json_put_string(o, "precision_reason", e->reason);

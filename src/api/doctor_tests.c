@@ -102,9 +102,10 @@ static ddpm_status test_conv(const engine *e, nn_dtype dtype, double tolerance)
     return s;
 }
 
-/* Rounding of f32 sums of 576 products; of bf16 operands and values between the layers. */
-static ddpm_status test_conv_f32(const engine *e)  { return test_conv(e, NN_F32, 1e-5); }
-static ddpm_status test_conv_bf16(const engine *e) { return test_conv(e, NN_BF16, 1e-2); }
+/* Rounding of f32 sums of 576 products; of bf16 operands and values between the layers; 2^-15 of the products of each layer. */
+static ddpm_status test_conv_f32(const engine *e)   { return test_conv(e, NN_F32, 1e-5); }
+static ddpm_status test_conv_bf16(const engine *e)  { return test_conv(e, NN_BF16, 1e-2); }
+static ddpm_status test_conv_f32x3(const engine *e) { return test_conv(e, NN_F32X3, 1e-4); }
 
 /* --- training ---------------------------------------------------------------------------- */
 
@@ -175,6 +176,7 @@ const doctor_test doctor_tests[] = {
     { "random numbers equal published ones", test_random },
     { "convolution, f32, equals the reference", test_conv_f32 },
     { "convolution, bf16, equals the reference", test_conv_bf16 },
+    { "convolution, f32x3, equals the reference", test_conv_f32x3 },
     { "a training step is finite", test_training },
     { "a file is written and read back", test_files },
     { 0 }

@@ -8,6 +8,22 @@
 /* Is the product of two bf16 numbers one instruction of this level? */
 static bool multiplies_bf16(const char *isa) { return !strcmp(isa, "amx") || !strcmp(isa, "avx512bf16"); }
 
+static const struct { const char *name; nn_dtype dtype; } PRECISIONS[] = {
+    [PRECISION_F32] = { "f32", NN_F32 }, [PRECISION_BF16] = { "bf16", NN_BF16 }, [PRECISION_F32X3] = { "f32x3", NN_F32X3 },
+};
+
+static void choose_precision(const settings *s, engine *e)
+{
+    const settings_values *v = &s->v;
+    const char *isa = e->backend->isa;
+    const bool native = multiplies_bf16(isa);
+    const bool asked = settings_origin(s, "precision") > ORIGIN_DEFAULT || v->use_fp16, chosen = v->precision != PRECISION_AUTO;
+    e->precision = chosen ? v->precision : native || v->use_fp16 ? PRECISION_BF16 : PRECISION_F32;
+    e->dtype = PRECISIONS[e->precision].dtype;
+    if (e->precision == PRECISION_F32X3 && strcmp(isa, "amx")) e->reason = "as asked; without AMX the same as f32";
+    else e->reason = asked ? "as asked" : chosen ? "the command's choice" : native ? "the processor multiplies bf16" : "the processor does not multiply bf16";
+}
+
 static ddpm_status open_backend(const settings_values *v, nn_backend **b)
 {
     if (!strcmp(v->device, "ref")) return backend_ref_new(b);
@@ -27,11 +43,7 @@ ddpm_status engine_new(const settings *s, engine *e)
         engine_free(e);
         return status;
     }
-    const bool native = multiplies_bf16(e->backend->isa);
-    const bool asked = settings_origin(s, "precision") > ORIGIN_DEFAULT || v->use_fp16, chosen = v->precision != PRECISION_AUTO;
-    const bool bf16 = v->precision == PRECISION_BF16 || (v->precision == PRECISION_AUTO && (native || v->use_fp16));
-    e->dtype = bf16 ? NN_BF16 : NN_F32;
-    e->reason = asked ? "as asked" : chosen ? "the command's choice" : native ? "the processor multiplies bf16" : "the processor does not multiply bf16";
+    choose_precision(s, e);
     return DDPM_OK;
 }
 
@@ -49,4 +61,4 @@ void engine_free(engine *e)
     *e = (engine){ 0 };
 }
 
-const char *engine_precision(const engine *e) { return e->dtype == NN_BF16 ? "bf16" : "f32"; }
+const char *engine_precision(const engine *e) { return PRECISIONS[e->precision].name; }

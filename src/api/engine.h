@@ -11,7 +11,8 @@
 typedef struct {
     pool       *threads;
     nn_backend *backend;
-    nn_dtype    dtype;          /* of activations and products      */
+    int         precision;      /* PRECISION_..., never _AUTO       */
+    nn_dtype    dtype;          /* the same for networks (nn_graph_new) */
     const char *reason;         /* why this precision; static       */
 } engine;
 
@@ -21,6 +22,6 @@ ddpm_status engine_new(const settings *s, engine *e);
 bool        engine_prefer_f32(settings *s);
 void        engine_free(engine *e);          /* empties *e */
 
-const char *engine_precision(const engine *e);                 /* "f32" or "bf16" */
+const char *engine_precision(const engine *e);                 /* "f32", "bf16" or "f32x3" */
 
 #endif

@@ -15,9 +15,9 @@
 
 enum { PATH_SIZE = 4096 };
 
-static ddpm_status open_model(const char *model, generator *g)
+/* What the request makes of the file. */
+static ddpm_status choose(const char *model, generator *g)
 {
-    DDPM_TRY(model_open_with(model, g->request->v.weights, g->request, &g->file));
     g->model = model_describe(g->file);
     const settings_values *m = &g->model->s.v;
     const bool base = g->request->v.base_samples[0];
@@ -29,14 +29,23 @@ static ddpm_status open_model(const char *model, generator *g)
     g->width = m->image_size.v[1];
     g->dims = (image_dims){ g->height * g->width, m->channels };
     g->image_len = (size_t)g->dims.pixels * (size_t)g->dims.channels;
-    DDPM_TRY(sampling_new(&g->model->s, g->request, &g->how));
-    return model_fingerprint(g->file, g->fingerprint);
+    return sampling_new(&g->model->s, g->request, &g->how);
 }
 
 ddpm_status generator_open(const char *model, const settings *request, const tool_events *ev, generator *g)
 {
     *g = (generator){ .request = request, .ev = ev };
-    const ddpm_status status = open_model(model, g);
+    ddpm_status status = model_open_with(model, request->v.weights, request, &g->file);
+    if (status == DDPM_OK) status = choose(model, g);
+    if (status == DDPM_OK) status = model_fingerprint(g->file, g->fingerprint);
+    if (status != DDPM_OK) generator_close(g);
+    return status;
+}
+
+ddpm_status generator_borrow(model_file *file, const engine *e, const network *n, const settings *request, const tool_events *ev, generator *g)
+{
+    *g = (generator){ .request = request, .ev = ev, .file = file, .e = *e, .n = *n, .borrowed = true };
+    const ddpm_status status = choose(model_describe(file)->path, g);
     if (status != DDPM_OK) generator_close(g);
     return status;
 }
@@ -49,10 +58,12 @@ ddpm_status generator_load(generator *g)
 
 void generator_close(generator *g)
 {
-    network_free(&g->n);
-    engine_free(&g->e);
     sampling_free(&g->how);
-    model_close(g->file);
+    if (!g->borrowed) {
+        network_free(&g->n);
+        engine_free(&g->e);
+        model_close(g->file);
+    }
     *g = (generator){ 0 };
 }
 

@@ -25,6 +25,7 @@ typedef struct {
     image_dims dims;                       /* of one image              */
     size_t     image_len;                  /* values of one image       */
     int64_t    calls;                      /* network calls so far      */
+    bool       borrowed;                   /* file, e, n are another's  */
 
     /* What is reported while it draws; nothing when images is 0. The command fills it in. */
     struct { int done, images; int64_t calls; double begin; } work;
@@ -36,6 +37,10 @@ ddpm_status generator_open(const char *model, const settings *request, const too
 
 /* Engine and weights: the part that takes time. */
 ddpm_status generator_load(generator *g);
+
+/* Both at once over a file, an engine and a network that the caller has and keeps. Without the fingerprint, which
+ * takes time and is for files. */
+ddpm_status generator_borrow(model_file *file, const engine *e, const network *n, const settings *request, const tool_events *ev, generator *g);
 void        generator_close(generator *g);
 
 /* Says which model is used and how, and which options it does not listen to. */

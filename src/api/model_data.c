@@ -97,7 +97,7 @@ ddpm_status model_data_open(const model_description *model, const settings *requ
 ddpm_status model_data_open_images(const model_description *model, const settings *request, const char *data, model_data *d)
 {
     const settings_values *v = &request->v, *m = &model->s.v;
-    dataset_options o = { .labels = (dataset_labels)v->labels, .strict = v->strict };
+    dataset_options o = { .labels = (dataset_labels)v->labels, .crop = (dataset_crop)v->crop, .strict = v->strict };
     *d = (model_data){ .model = model, .request = request };
     if (v->fit) {
         o.size_h = m->image_size.v[0];

@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEFAULT_IMAGES = 1000 };
-
 size_t nll_image_len(const nll_session *s)
 {
     const int_list size = s->model->s.v.image_size;
@@ -71,9 +69,13 @@ static void progress(nll_session *s, int n)
     const double speed = (double)s->done / (measure_now() - s->begin);
     const bool line = floor(20 * (double)s->done / all) > floor(20 * before / all);
     char extra[64] = "";
-    if (s->measured) snprintf(extra, sizeof extra, "%.4f bits/dim", nll_mean(s, offsetof(nll_bound, total)));
-    const tool_progress p = { .what = "bound", .unit = "terms", .done = s->done, .total = (int64_t)all, .per_second = speed,
+    tool_progress p = { .what = "bound", .unit = "terms", .done = s->done, .total = (int64_t)all, .per_second = speed,
                               .eta_seconds = (all - (double)s->done) / speed, .extra = extra, .line = line };
+    if (s->measured) {
+        p.quantity = "bits_per_dim";
+        p.value = nll_mean(s, offsetof(nll_bound, total));
+        snprintf(extra, sizeof extra, "%.4f bits/dim", p.value);
+    }
     if (s->ev->progress) s->ev->progress(s->ev->ctx, &p);
 }
 
@@ -200,7 +202,7 @@ static void tell(const nll_session *s, const char *data)
 
 ddpm_status nll_open(nll_session *s, const char *model, const char *data)
 {
-    DDPM_TRY(model_open_with(model, s->request->v.weights, s->request, &s->file));
+    if (!s->given) DDPM_TRY(model_open_with(model, s->request->v.weights, s->request, &s->file));
     s->model = model_describe(s->file);
     DDPM_TRY(choose_process(s));
     DDPM_TRY(model_data_open(s->model, s->request, data, s->own_labels, s->ev, &s->data));
@@ -223,7 +225,7 @@ void nll_close(nll_session *s)
     network_free(&s->n);
     engine_free(&s->e);
     model_data_close(&s->data);
-    model_close(s->file);
+    if (!s->given) model_close(s->file);
     nll_plan_free(&s->plan);
     schedule_free(&s->full);
     schedule_free(&s->respaced);
@@ -235,16 +237,21 @@ void nll_close(nll_session *s)
     nll_free_terms(s);
 }
 
+ddpm_status nll_command(nll_session *s, const char *model, const char *data, char **text, json **summary)
+{
+    ddpm_status status = nll_check_output(s);
+    if (status == DDPM_OK) status = nll_open(s, model, data);
+    if (status == DDPM_OK) status = nll_load(s);
+    if (status == DDPM_OK) tell(s, data);
+    if (status == DDPM_OK) status = nll_measure(s);
+    if (status == DDPM_OK) status = nll_write(s);
+    if (status == DDPM_OK) status = nll_report(s, data, text, summary);
+    nll_close(s);
+    return status;
+}
+
 ddpm_status tool_nll(settings *request, const char *model, const char *data, const tool_events *ev, char **text, json **summary)
 {
-    nll_session s = { .request = request, .ev = ev, .usual = DEFAULT_IMAGES };
-    ddpm_status status = nll_check_output(&s);
-    if (status == DDPM_OK) status = nll_open(&s, model, data);
-    if (status == DDPM_OK) status = nll_load(&s);
-    if (status == DDPM_OK) tell(&s, data);
-    if (status == DDPM_OK) status = nll_measure(&s);
-    if (status == DDPM_OK) status = nll_write(&s);
-    if (status == DDPM_OK) status = nll_report(&s, data, text, summary);
-    nll_close(&s);
-    return status;
+    nll_session s = { .request = request, .ev = ev, .usual = NLL_IMAGES };
+    return nll_command(&s, model, data, text, summary);
 }

@@ -15,6 +15,8 @@
 
 #include <stddef.h>
 
+enum { NLL_IMAGES = 1000 };       /* measured when nobody says how many */
+
 typedef enum { NLL_OUT_NONE, NLL_OUT_CSV, NLL_OUT_NPZ, NLL_OUT_SVG } nll_out;
 
 typedef struct {
@@ -23,7 +25,8 @@ typedef struct {
     int               usual;         /* images when nobody says how many                */
     bool              all_terms;     /* whatever --steps says                           */
     bool              own_labels;    /* --class is for data without labels only         */
-    model_file       *file;
+    model_file       *file;          /* opened, unless it is given: then it stays the caller's */
+    bool              given;
     const model_description *model;
     char              fingerprint[9];
     model_data        data;
@@ -51,12 +54,15 @@ typedef struct {
 
 size_t      nll_image_len(const nll_session *s);
 
-/* Fill in request, ev, usual, all_terms, own_labels; the rest starts at zero. open finds what is wrong with model, data and options; load
+/* Fill in request, ev, usual, all_terms, own_labels, perhaps file and given; the rest starts at zero. open finds what is wrong with model, data and options; load
  * takes the engine and the weights; measure walks over the images (ESTOPPED: on request). Close also after an error. */
 ddpm_status nll_open(nll_session *s, const char *model, const char *data);
 ddpm_status nll_load(nll_session *s);
 ddpm_status nll_measure(nll_session *s);
 void        nll_close(nll_session *s);
+
+/* `ddpm nll` with such a session; closes it. model is not read when a file is given. */
+ddpm_status nll_command(nll_session *s, const char *model, const char *data, char **text, json **summary);
 
 /* Mean over the images measured so far of the double at `field` of nll_bound. */
 double      nll_mean(const nll_session *s, size_t field);

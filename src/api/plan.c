@@ -7,16 +7,18 @@
 #include "api/train_session.h"
 #include "data/dataset.h"
 #include "io/file.h"
+#include "train/leaves.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* As train.c and sample.c have them. */
-enum { SAMPLER_BUFFERS = 6 };
+/* As train.c and sample.c have them; and the largest parameter so many times while a checkpoint is written (checkpoint_tensors.c
+ * three, safetensors.c one). */
+enum { SAMPLER_BUFFERS = 6, CHECKPOINT_BUFFERS = 4 };
 
 /* Where the memory of a command goes, in bytes. */
-typedef struct { uint64_t program, weights, optimiser, gradients, packed, activations, samples, data, files; } memory_need;
+typedef struct { uint64_t program, weights, optimiser, gradients, packed, activations, samples, data, files, saving; } memory_need;
 
 typedef struct {
     settings     *s;                /* of the model for sampling                       */
@@ -25,23 +27,32 @@ typedef struct {
     unet_config   net;
     bool          train;
     int           batch, chunk, steps, calls, images;   /* calls: of the network, for one batch */
-    uint64_t      data_images;
+    uint64_t      kept_images;      /* that the loader can keep decoded                */
     size_t        slab, parameters; /* bytes of a parameter slab; parameters            */
     memory_need   m;
+    uint64_t      by_level[ACTIVATIONS_BLOCKS + 1];     /* training: activations at each level of recomputation */
     uint64_t      checkpoint;       /* bytes of one                                     */
     double        per_image;        /* seconds of one image on one of the busy threads; 0: not measured */
 } plan;
 
 static uint64_t total(const memory_need *m)
 {
-    return m->program + m->weights + m->optimiser + m->gradients + m->packed + m->activations + m->samples + m->data + m->files;
+    return m->program + m->weights + m->optimiser + m->gradients + m->packed + m->activations + m->samples + m->data + m->files + m->saving;
 }
 
 static uint64_t image_bytes(const plan *p, int channels) { return (uint64_t)p->net.height * (uint64_t)p->net.width * (uint64_t)channels * sizeof(float); }
 
 /* --- one network without its memory ------------------------------------------------------ */
 
-typedef struct { uint64_t activations, packed; size_t len, parameters; } network_need;
+typedef struct { uint64_t activations, packed; size_t len, parameters, largest; } network_need;      /* len, largest parameter: bytes */
+
+static size_t largest_parameter(const nn_params *ps)
+{
+    size_t largest = 0;
+    for (int i = 0; i < ps->count; i++)
+        if (nn_len(ps->list[i].shape) > largest) largest = nn_len(ps->list[i].shape);
+    return largest * sizeof(float);
+}
 
 /* Graph and plan of `chunk` images, laid out and thrown away. */
 static ddpm_status measure_network(const plan *p, bool training, int chunk, network_need *need)
@@ -54,7 +65,7 @@ static ddpm_status measure_network(const plan *p, bool training, int chunk, netw
     if (s == DDPM_OK) s = nn_plan_measure(g, p->e.backend, training ? NN_TRAIN : NN_INFER, u.out, &bytes);
     if (s == DDPM_OK)
         *need = (network_need){ .activations = (uint64_t)bytes * (uint64_t)pool_threads(p->e.threads), .len = g->params.len * sizeof(float),
-                                .packed = nn_weights_bytes(g, p->e.backend, training), .parameters = nn_params_total(&g->params) };
+                                .packed = nn_weights_bytes(g, p->e.backend, training), .parameters = nn_params_total(&g->params), .largest = largest_parameter(&g->params) };
     nn_graph_free(g);
     return s;
 }
@@ -133,25 +144,27 @@ static ddpm_status measure_time(plan *p)
 /* Batches of `batch` images on the threads, in seconds: leaves of a training step or pieces of a batch run in parallel. */
 static double step_seconds(const plan *p)
 {
-    const int threads = pool_threads(p->e.threads), parts = p->train ? p->s->v.leaves : threads;
+    const int threads = pool_threads(p->e.threads), parts = p->s->v.leaves;
+    if (!p->train) {
+        const int shared = denoiser_shared(p->batch, threads), rest = p->batch - shared;
+        return p->per_image * ((rest + threads - 1) / threads + (double)shared / threads);
+    }
     const int each = (p->batch + parts - 1) / parts, rounds = (parts + threads - 1) / threads;
     return p->per_image * each * rounds;
 }
 
-/* Bytes of both files of a checkpoint, which are mapped while their checksums are compared. */
-static uint64_t checkpoint_files(const char *folder)
+static uint64_t file_bytes(const char *folder, const char *name)
 {
-    static const char *const names[] = { FILE_WEIGHTS, FILE_STATE };
-    uint64_t sum = 0;
-    for (int i = 0; i < 2; i++) {
-        char path[MODEL_PATH_SIZE];
-        file_map map;
-        if (checkpoint_join(path, folder, names[i]) != DDPM_OK || !file_exists(path) || file_map_open(path, &map) != DDPM_OK) continue;
-        sum += map.size;
-        file_map_close(&map);
-    }
-    return sum;
+    char path[MODEL_PATH_SIZE];
+    file_map map;
+    if (checkpoint_join(path, folder, name) != DDPM_OK || !file_exists(path) || file_map_open(path, &map) != DDPM_OK) return 0;
+    const uint64_t size = map.size;
+    file_map_close(&map);
+    return size;
 }
+
+/* Bytes of both files of a checkpoint, which are mapped while their checksums are compared. */
+static uint64_t checkpoint_files(const char *folder) { return file_bytes(folder, FILE_WEIGHTS) + file_bytes(folder, FILE_STATE); }
 
 /* --- train ------------------------------------------------------------------------------------------ */
 
@@ -161,13 +174,12 @@ static ddpm_status read_data(plan *p, const char *spec)
     dataset *d = NULL;
     DDPM_TRY(settings_sizes(p->s));
     if (!spec[0]) return DDPM_OK;
-    const dataset_options o = { .size_h = v->image_size.n ? v->image_size.v[0] : 0, .size_w = v->image_size.n ? v->image_size.v[v->image_size.n - 1] : 0,
-                                .channels = v->channels, .labels = (dataset_labels)v->labels };
+    const dataset_options o = settings_dataset(p->s);
     DDPM_TRY(dataset_open(spec, &o, &d));
     if (!v->image_size.n) v->image_size = (int_list){ 2, { dataset_height(d), dataset_width(d) } };
     if (!v->channels) v->channels = dataset_channels(d);
     if (v->class_cond && !v->num_classes) v->num_classes = dataset_n_classes(d);
-    p->data_images = (uint64_t)dataset_count(d);
+    p->kept_images = dataset_pixels(d, 0) ? 0 : (uint64_t)dataset_count(d);
     dataset_close(d);
     return DDPM_OK;
 }
@@ -175,7 +187,7 @@ static ddpm_status read_data(plan *p, const char *spec)
 static void need_of_data(plan *p)
 {
     const settings_values *v = &p->s->v;
-    const uint64_t pixels = image_bytes(p, v->channels) / sizeof(float), all = p->data_images * pixels;
+    const uint64_t pixels = image_bytes(p, v->channels) / sizeof(float), all = p->kept_images * pixels;
     p->m.data = (uint64_t)(v->prefetch + 1) * (uint64_t)p->batch * image_bytes(p, v->channels) + (all < TRAIN_CACHE_BYTES ? all : TRAIN_CACHE_BYTES / pixels * pixels);
 }
 
@@ -203,6 +215,22 @@ static ddpm_status need_of_resuming(plan *p)
     return DDPM_OK;
 }
 
+/* Activations and work buffers of the threads, also as they would be at the other levels of recomputation. */
+static ddpm_status need_of_steps(plan *p)
+{
+    const nn_recompute chosen = p->net.recompute;
+    const uint64_t buffers = (uint64_t)pool_threads(p->e.threads) * (uint64_t)p->chunk * 2 * (image_bytes(p, p->net.in_channels) + image_bytes(p, p->net.out_channels));
+    for (int level = 0; level <= ACTIVATIONS_BLOCKS; level++) {
+        network_need need;
+        p->net.recompute = (nn_recompute)level;
+        DDPM_TRY(measure_network(p, true, p->chunk, &need));
+        p->by_level[level] = need.activations + buffers;
+    }
+    p->net.recompute = chosen;
+    p->m.activations = p->by_level[chosen];
+    return DDPM_OK;
+}
+
 static ddpm_status plan_train(plan *p, const char *data)
 {
     settings_values *v = &p->s->v;
@@ -221,10 +249,10 @@ static ddpm_status plan_train(plan *p, const char *data)
     p->parameters = need.parameters;
     p->m.weights = p->slab;
     p->m.optimiser = p->slab * (uint64_t)(2 + v->ema_rate.n);
-    p->m.gradients = p->slab * (uint64_t)v->leaves;
+    p->m.gradients = p->slab * (uint64_t)leaves_slabs(v->leaves, pool_threads(p->e.threads));
     p->m.packed = need.packed;
-    p->m.activations = need.activations + (uint64_t)pool_threads(p->e.threads) * (uint64_t)p->chunk * 2 *
-                       (image_bytes(p, p->net.in_channels) + image_bytes(p, p->net.out_channels));
+    p->m.saving = CHECKPOINT_BUFFERS * need.largest;
+    DDPM_TRY(need_of_steps(p));
     need_of_data(p);
     p->checkpoint = (uint64_t)p->parameters * sizeof(float) * (uint64_t)(4 + v->ema_rate.n);
     DDPM_TRY(need_of_samples(p));
@@ -259,7 +287,8 @@ static ddpm_status need_of_sampling(plan *p, const char *folder)
     if (p->s->v.small_size) p->m.samples += (uint64_t)p->batch * (image_bytes(p, p->s->v.channels) + image_bytes(p, p->net.in_channels));
     /* The weights stay mapped; before anything else there is, the whole checkpoint is. */
     const uint64_t later = p->m.weights + p->m.packed + p->m.activations + p->m.samples, files = checkpoint_files(folder);
-    p->m.files = files > later + p->slab ? files - later : p->slab;
+    const uint64_t own = file_bytes(folder, FILE_WEIGHTS), mapped = own ? own : p->slab;      /* of other kinds of file the size is not known */
+    p->m.files = files > later + mapped ? files - later : mapped;
     return DDPM_OK;
 }
 
@@ -282,6 +311,28 @@ static void row(FILE *f, json *o, const char *key, const char *label, uint64_t b
     json_put_int(o, key, (int64_t)bytes);
 }
 
+static void level_name(int level, char *text)
+{
+    settings_values v = { .checkpoint_activations = level };
+    options_print(settings_options, &v, options_find(settings_options, "checkpoint_activations"), text);
+}
+
+static void print_levels(const plan *p, FILE *f, json *o)
+{
+    char name[OPTION_TEXT_SIZE];
+    json *levels = json_new_object();
+    fprintf(f, "activations by --checkpoint_activations:");
+    for (int level = 0; level <= ACTIVATIONS_BLOCKS; level++) {
+        level_name(level, name);
+        fprintf(f, "%s %s %.1f MB", level ? "," : "", name, (double)p->by_level[level] / 1e6);
+        json_put_int(levels, name, (int64_t)p->by_level[level]);
+    }
+    fprintf(f, "\n");
+    level_name(p->s->v.checkpoint_activations, name);
+    json_put_string(o, "checkpoint_activations", name);
+    json_put(o, "activations_by_level", levels);
+}
+
 static void print_memory(const plan *p, FILE *f, json *o)
 {
     const memory_need *m = &p->m;
@@ -296,15 +347,18 @@ static void print_memory(const plan *p, FILE *f, json *o)
     row(f, parts, "samples", p->train ? "grids and validation" : "images", m->samples);
     row(f, parts, "data", "data, decoded", m->data);
     row(f, parts, "files", "mapped file", m->files);
+    row(f, parts, "saving", "buffers to write a checkpoint", m->saving);
     json_put_int(o, "memory_bytes", (int64_t)total(m));
     json_put(o, "memory", parts);
+    if (p->train) print_levels(p, f, o);
 }
 
 static void print_fit(const plan *p, FILE *f, json *o)
 {
     const uint64_t all = measure_memory(), available = measure_available(), need = total(&p->m);
     fprintf(f, "machine %48.1f MB, %.1f MB of it free\n", (double)all / 1e6, (double)available / 1e6);
-    if (need > all) fprintf(f, "It does not fit the memory of this machine; use a smaller --batch_size, --microbatch or network, or fewer --threads.\n");
+    if (need > all) fprintf(f, "It does not fit the memory of this machine; use %sa smaller --batch_size, --microbatch or network, or fewer --threads.\n",
+                            p->train && p->net.recompute != NN_RECOMPUTE_BLOCKS ? "--checkpoint_activations blocks, " : "");
     else if (need > available) fprintf(f, "It does not fit what is free now.\n");
     json_put_int(o, "machine_bytes", (int64_t)all);
     json_put_int(o, "available_bytes", (int64_t)available);
@@ -368,12 +422,12 @@ static ddpm_status print(const plan *p, char **text, json **summary)
 }
 
 /* What is not in the sums: stacks, tables of the plans, decoders, the allocator's own. Measured. */
-static const uint64_t OVERHEAD = 4 << 20;
+static const uint64_t TRAIN_OVERHEAD = 4 << 20, SAMPLE_OVERHEAD = 3 << 19;
 
 static ddpm_status plan_command(plan *p, const char *subject)
 {
     DDPM_TRY(engine_new(p->request, &p->e));
-    p->m.program = measure_rss() + OVERHEAD;
+    p->m.program = measure_rss() + (p->train ? TRAIN_OVERHEAD : SAMPLE_OVERHEAD);
     DDPM_TRY(p->train ? plan_train(p, subject) : plan_sample(p, subject));
     return measure_time(p);
 }

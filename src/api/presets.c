@@ -14,6 +14,7 @@
              "num_channels=128 num_res_blocks=2 attention_resolutions=16 beta_scaling=none schedule_width=f32 posterior_floor=floor rescale_timesteps=false " \
              "optimiser=adam ema_warmup=false schedule_sampler=antithetic loss=mse_sum flip=true "
 #define DDIM_SMALL "dropout=0.1 lr=2e-4 batch_size=128 grad_clip=1 ema_rate=0.9999 variance=large "
+const char preset_ermongroup[] = DDIM;
 /* Nichol & Dhariwal 2021: learned range, T = 4000, no flips. */
 #define IDDPM "compat=openai num_res_blocks=3 diffusion_steps=4000 noise_schedule=cosine lr=1e-4 batch_size=128 ema_warmup=false "
 #define VLB "learn_sigma=true use_kl=true schedule_sampler=loss-second-moment "

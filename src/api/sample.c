@@ -17,7 +17,11 @@ static ddpm_status choose_images(sample_session *s)
     long long a, b;
     char rest;
     s->first_seed = (uint64_t)v->seed;
-    s->count = v->num_samples;
+    s->count = s->memory ? s->memory->n : v->num_samples;
+    if (s->memory) {
+        s->by_seed = s->memory->seed;
+        s->first_index = s->memory->first;
+    }
     if (v->seeds[0]) {
         if (v->index >= 0) return ddpm_fail(DDPM_EINVAL, "--seeds and --index contradict each other; give one of them");
         if (sscanf(v->seeds, "%lld-%lld%c", &a, &b, &rest) != 2 || a < 0 || b < a || b - a >= 100000000)
@@ -54,7 +58,7 @@ static ddpm_status open_base(sample_session *s)
     if (!s->g.model->s.v.small_size) return DDPM_OK;
     DDPM_TRY(base_images_open(s->g.model, s->request, s->ev, &s->base));
     const int64_t all = base_images_count(s->base);
-    if (v->seeds[0] || v->index >= 0 || settings_origin(s->request, "num_samples") > ORIGIN_DEFAULT) return DDPM_OK;
+    if (s->memory || v->seeds[0] || v->index >= 0 || settings_origin(s->request, "num_samples") > ORIGIN_DEFAULT) return DDPM_OK;
     if (all > INT32_MAX) return ddpm_fail(DDPM_EINVAL, "%s holds %lld images; say with -n how many to enlarge", v->base_samples, (long long)all);
     s->count = (int)all;
     s->batch = v->batch_size ? v->batch_size : SAMPLING_BATCH;
@@ -62,12 +66,32 @@ static ddpm_status open_base(sample_session *s)
     return DDPM_OK;
 }
 
-uint64_t sample_seed(const sample_session *s, int k)   { return s->by_seed ? s->first_seed + (uint64_t)k : s->first_seed; }
+uint64_t sample_seed(const sample_session *s, int k)
+{
+    if (s->memory && s->memory->seed) return s->memory->seed[k];
+    return s->by_seed ? s->first_seed + (uint64_t)k : s->first_seed;
+}
+
 uint64_t sample_index(const sample_session *s, int k)  { return s->by_seed ? 0 : s->first_index + (uint64_t)k; }
 uint64_t sample_number(const sample_session *s, int k) { return s->by_seed ? sample_seed(s, k) : sample_index(s, k); }
 
+/* A caller's own labels. */
+static ddpm_status take_labels(sample_session *s)
+{
+    const settings_values *m = &s->g.model->s.v;
+    if (!m->class_cond) return ddpm_fail(DDPM_EINVAL, "labels are given, but this model is not class-conditional");
+    for (int k = 0; k < s->count; k++) {
+        s->labels[k] = s->memory->label[k];
+        if (s->labels[k] < 0 || s->labels[k] >= m->num_classes + (m->label_dropout > 0))
+            return ddpm_fail(DDPM_EINVAL, "label %lld of image %d is none of this model's, 0 to %d%s", (long long)s->labels[k], k, m->num_classes - 1,
+                             m->label_dropout > 0 ? " or its null class" : "");
+    }
+    return DDPM_OK;
+}
+
 static ddpm_status choose_classes(sample_session *s)
 {
+    if (s->memory && s->memory->label) return take_labels(s);
     const char *word = s->request->v.class_label;
     const int classes = s->g.model->s.v.class_cond ? s->g.model->s.v.num_classes : 0;
     const bool base = s->base && base_images_labelled(s->base), own = base || s->start.own_labels, all = !own && !strcmp(word, "all"), random = !own && !strcmp(word, "random");
@@ -126,7 +150,8 @@ static ddpm_status batch_fill(sample_session *s, const draw_batch *draw)
         b->y[i] = (int)s->labels[b->first + i];
         if (s->base) DDPM_TRY(base_images_read(s->base, sample_number(s, b->first + i), b->condition + (size_t)i * s->g.image_len));
     }
-    if (s->request->v.xT[0]) DDPM_TRY(generator_read_latents(&s->g, s->request->v.xT, (int64_t)s->first_index + b->first, b->n, b->x));
+    if (s->memory && s->memory->latents) memcpy(b->x, s->memory->latents + (size_t)b->first * s->g.image_len, (size_t)b->n * s->g.image_len * sizeof *b->x);
+    else if (s->request->v.xT[0]) DDPM_TRY(generator_read_latents(&s->g, s->request->v.xT, (int64_t)s->first_index + b->first, b->n, b->x));
     return s->start.given ? sample_start_fill(s, draw) : DDPM_OK;
 }
 
@@ -135,7 +160,7 @@ static ddpm_status draw_batch_of(sample_session *s, uint8_t *pixels)
 {
     sample_batch *b = &s->b;
     const draw_batch draw = { .n = b->n, .seed = b->seed, .index = b->index, .y = s->g.model->s.v.class_cond ? b->y : NULL,
-                              .given_xT = s->request->v.xT[0] || (s->start.given && !s->start.fill), .x = b->x, .condition = b->condition };
+                              .given_xT = (s->memory && s->memory->latents) || s->request->v.xT[0] || (s->start.given && !s->start.fill), .x = b->x, .condition = b->condition };
     inpainting fill = s->start.way;
     drawing d = generator_drawing(&s->g);
     d.skip = s->start.skip;
@@ -155,7 +180,19 @@ static ddpm_status draw_batch_of(sample_session *s, uint8_t *pixels)
     return DDPM_OK;
 }
 
-/* --- the command ------------------------------------------------------------------------ */
+/* --- all of them ------------------------------------------------------------------------ */
+
+/* A batch on its way out, where it does not wait for the others. */
+static ddpm_status hand_over(const sample_session *s, int first, int n, const uint8_t *pixels)
+{
+    const size_t at = (size_t)first * s->g.image_len, len = (size_t)n * s->g.image_len;
+    if (s->kind == SAMPLE_FOLDER) return sample_output_folder(s, first, n, pixels);
+    if (s->kind == SAMPLE_MEMORY && s->memory->pixels) memcpy(s->memory->pixels + at, pixels, len);
+    if (s->kind == SAMPLE_MEMORY && s->memory->images) memcpy(s->memory->images + at, s->b.x, len * sizeof *s->b.x);
+    return DDPM_OK;
+}
+
+static bool one_batch(const sample_session *s) { return s->kind == SAMPLE_FOLDER || s->kind == SAMPLE_MEMORY; }
 
 static ddpm_status draw_all(sample_session *s)
 {
@@ -165,38 +202,46 @@ static ddpm_status draw_all(sample_session *s)
     s->g.work.begin = measure_now();
     for (int first = 0; first < s->count; first += s->batch) {
         const int n = s->count - first < s->batch ? s->count - first : s->batch;
-        uint8_t *at = s->pixels + (s->kind == SAMPLE_FOLDER ? 0 : (size_t)first * s->g.image_len);
+        uint8_t *at = s->pixels + (one_batch(s) ? 0 : (size_t)first * s->g.image_len);
         s->b.first = first;
         s->b.n = n;
         DDPM_TRY(draw_batch_of(s, at));
-        if (s->kind == SAMPLE_FOLDER) DDPM_TRY(sample_output_folder(s, first, n, at));
+        DDPM_TRY(hand_over(s, first, n, at));
         s->g.work.done = first + n;
         const double speed = (first + n) / (measure_now() - s->g.work.begin);
         const tool_progress p = { .what = "sampling", .unit = "images", .done = first + n, .total = s->count, .per_second = speed,
                                   .eta_seconds = (s->count - first - n) / speed, .extra = "", .line = true };
         if (s->ev->progress) s->ev->progress(s->ev->ctx, &p);
     }
-    return sample_output_write(s);
+    return DDPM_OK;
 }
 
-static ddpm_status prepare(sample_session *s, const char *model)
+/* What has to be known of the images; the generator is open. */
+static ddpm_status prepare_images(sample_session *s)
 {
     int steps;
-    DDPM_TRY(sample_output_choose(s));
-    DDPM_TRY(choose_images(s));
-    DDPM_TRY(sample_start_check(s->request));
-    DDPM_TRY(generator_open(model, s->request, s->ev, &s->g));
     DDPM_TRY(open_base(s));
     DDPM_TRY(count_latents(s));
     DDPM_TRY(sample_start_open(s));
     s->labels = calloc((size_t)s->count, sizeof *s->labels);
-    s->pixels = malloc((size_t)(s->kind == SAMPLE_FOLDER ? s->batch : s->count) * s->g.image_len);
+    s->pixels = malloc((size_t)(one_batch(s) ? s->batch : s->count) * s->g.image_len);
     if (!s->labels || !s->pixels) return ddpm_fail(DDPM_ENOMEM, "no memory for %d images", s->count);
     DDPM_TRY(choose_classes(s));
-    DDPM_TRY(sample_output_check(s));
+    if (!s->memory) DDPM_TRY(sample_output_check(s));
     DDPM_TRY(sample_start_count(s->request, &s->g.how, &steps, &s->calls));
     DDPM_TRY(sample_film_plan(s, steps));
-    DDPM_TRY(batch_new(s));
+    return batch_new(s);
+}
+
+/* --- the command and the library ---------------------------------------------------------- */
+
+static ddpm_status prepare(sample_session *s, const char *model)
+{
+    DDPM_TRY(sample_output_choose(s));
+    DDPM_TRY(choose_images(s));
+    DDPM_TRY(sample_start_check(s->request));
+    DDPM_TRY(generator_open(model, s->request, s->ev, &s->g));
+    DDPM_TRY(prepare_images(s));
     return generator_load(&s->g);
 }
 
@@ -212,6 +257,7 @@ static ddpm_status summarise(const sample_session *s, double seconds, json **sum
     json_put_int(o, "steps", s->g.how.steps.T - s->start.skip);
     if (s->start.step) json_put_int(o, "start_step", s->start.step);
     json_put_int(o, "network_calls", s->g.calls);
+    json_put_int(o, "peak_rss_bytes", (int64_t)measure_peak_rss());
     if (s->film.frames) json_put_int(o, "frames", s->film.frames);
     json_put_string(o, "precision", engine_precision(&s->g.e));
     json_put_string(o, "isa", s->g.e.backend->isa);
@@ -240,12 +286,37 @@ ddpm_status tool_sample(settings *request, const char *model, const tool_events 
         sample_start_tell(&s);
         status = draw_all(&s);
     }
+    if (status == DDPM_OK) status = sample_output_write(&s);
     if (status == DDPM_OK) {
         tool_message(ev, "%d images with %lld network calls of %d steps in %.1f s: %s", s.count, (long long)s.g.calls,
                      s.g.how.steps.T - s.start.skip, measure_now() - begin, request->v.output);
         status = summarise(&s, measure_now() - begin, summary);
     }
     if (status != DDPM_OK) dir_unmake(request->v.output, s.made);
+    session_close(&s);
+    return status;
+}
+
+static ddpm_status check_latents(const settings *request)
+{
+    const settings_values *v = &request->v;
+    if (!v->xT[0] && !v->start_image[0]) return DDPM_OK;
+    return ddpm_fail(DDPM_EINVAL, "latents are given, and so is %s; one of them says where the chain starts", v->xT[0] ? "xT" : "start_image");
+}
+
+ddpm_status sample_into(model_file *file, const engine *e, const network *n, const settings *request, const tool_events *ev, const sample_memory *memory)
+{
+    sample_session s = { .request = request, .ev = ev, .kind = SAMPLE_MEMORY, .memory = memory };
+    if (memory->latents) DDPM_TRY(check_latents(request));
+    DDPM_TRY(choose_images(&s));
+    DDPM_TRY(sample_start_check(request));
+    DDPM_TRY(generator_borrow(file, e, n, request, ev, &s.g));
+    ddpm_status status = prepare_images(&s);
+    if (status == DDPM_OK) {
+        generator_tell(&s.g);
+        sample_start_tell(&s);
+        status = draw_all(&s);
+    }
     session_close(&s);
     return status;
 }

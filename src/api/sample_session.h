@@ -1,5 +1,6 @@
 /* sample_session.h - everything one `ddpm sample` holds; shared by sample.c (what is drawn), sample_start.c (where a
- * chain starts), sample_film.c (what is kept of its steps) and sample_output.c (what is written). */
+ * chain starts), sample_film.c (what is kept of its steps), sample_output.c (what is written) and the library, which
+ * draws into memory. */
 #ifndef DDPM_API_SAMPLE_SESSION_H
 #define DDPM_API_SAMPLE_SESSION_H
 
@@ -7,7 +8,18 @@
 #include "api/generator.h"
 #include "api/model_data.h"
 
-typedef enum { SAMPLE_GRID, SAMPLE_FOLDER, SAMPLE_NPZ, SAMPLE_GIF, SAMPLE_STRIP } sample_out;
+typedef enum { SAMPLE_GRID, SAMPLE_FOLDER, SAMPLE_NPZ, SAMPLE_GIF, SAMPLE_STRIP, SAMPLE_MEMORY } sample_out;
+
+/* What a caller gives instead of options, and where images go instead of a file; everything is borrowed. */
+typedef struct {
+    int             n;               /* images                                       */
+    uint64_t        first;           /* number of the first one                      */
+    const uint64_t *seed;            /* [n] a seed for each; NULL: numbers first, ... of --seed */
+    const int      *label;           /* [n] or NULL: --class                         */
+    const float    *latents;         /* [n,h,w,c] or NULL: --xT, or drawn            */
+    uint8_t        *pixels;          /* [n,h,w,c] or NULL                            */
+    float          *images;          /* [n,h,w,c] in [-1,1], or NULL                 */
+} sample_memory;
 
 /* Images that chains start from (--start_image) or fill in (--inpaint). */
 typedef struct {
@@ -44,6 +56,7 @@ typedef struct {
     const tool_events *ev;
     generator         g;
     sample_start      start;
+    const sample_memory *memory;     /* or NULL                                      */
     base_images      *base;          /* what an up-sampler enlarges, else NULL       */
     sample_film       film;
     sample_batch      b;
@@ -53,9 +66,13 @@ typedef struct {
     int               made;          /* folders, for the output                      */
     uint64_t          first_seed, first_index;
     bool              by_seed;       /* image k has seed first_seed + k and index 0  */
-    uint8_t          *pixels;        /* all images [count,h,w,c]; folders: one batch */
+    uint8_t          *pixels;        /* all images [count,h,w,c]; folders and memory: one batch */
     int64_t          *labels;        /* [count]                                      */
 } sample_session;
+
+/* `ddpm sample` into memory, of a model that is loaded. The request's own output, film, num_samples, seeds and index are
+ * not for this. */
+ddpm_status sample_into(model_file *file, const engine *e, const network *n, const settings *request, const tool_events *ev, const sample_memory *memory);
 
 uint64_t    sample_seed(const sample_session *s, int k);      /* of image k */
 uint64_t    sample_index(const sample_session *s, int k);

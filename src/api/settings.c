@@ -11,13 +11,13 @@
 enum { MAX_PRESETS = 64 };
 
 #define AT(field) offsetof(settings_values, field)
-#define NET (GROUP_TRAIN | GROUP_SAMPLE | GROUP_INFO | GROUP_PLAN | GROUP_BENCH | GROUP_NLL | GROUP_MODEL)
+#define NET (GROUP_TRAIN | GROUP_SAMPLE | GROUP_INFO | GROUP_PLAN | GROUP_BENCH | GROUP_NLL | GROUP_CONVERT | GROUP_MODEL)
 #define PROCESS NET
 #define TRAIN (GROUP_TRAIN | GROUP_PLAN | GROUP_RUN)
 #define LOOP (GROUP_TRAIN)
 #define DRAW (GROUP_SAMPLE)
 #define GENERATE (GROUP_SAMPLE | GROUP_PROGRESSIVE | GROUP_INTERPOLATE | GROUP_ENCODE | GROUP_DECODE)   /* commands that run a chain */
-#define ALL (GROUP_TRAIN | GROUP_INFO | GROUP_PLAN | GROUP_BENCH | GROUP_DOCTOR | GROUP_NLL | GROUP_CONVERT | GENERATE | GROUP_NEIGHBOURS | GROUP_EVAL | GROUP_PLOT)
+#define ALL (GROUP_TRAIN | GROUP_INFO | GROUP_PLAN | GROUP_BENCH | GROUP_DOCTOR | GROUP_NLL | GROUP_CONVERT | GENERATE | GROUP_NEIGHBOURS | GROUP_EVAL | GROUP_PLOT | GROUP_DATA)
 #define CALL (ALL | GROUP_CALL)
 #define WORK (GROUP_TRAIN | GROUP_PLAN | GROUP_BENCH | GROUP_DOCTOR | GROUP_NLL | GENERATE)
 #define BOOL(f, d, g, h)          { #f, NULL, 0, OPT_BOOL, AT(f), d, 0, 0, NULL, g, NULL, h }
@@ -29,10 +29,10 @@ enum { MAX_PRESETS = 64 };
 
 const option settings_options[] = {
     /* the network */
-    { "image_size", NULL, 0, OPT_INT_LIST, AT(image_size), "", 1, 4096, NULL, NET, "N|H,W", "Image size in pixels; from the data when not given." },
+    { "image_size", NULL, 0, OPT_INT_LIST, AT(image_size), "", 1, 4096, NULL, NET | GROUP_DATA, "N|H,W", "Image size in pixels; from the data when not given." },
     INT(large_size, "0", 0, 4096, NET, "improved-diffusion's name of the image size of an up-sampler."),
     INT(small_size, "0", 0, 4096, NET, "Makes an up-sampler: it enlarges images of this size; 0: an ordinary model."),
-    INT(channels, "0", 0, 4, NET, "Channels of an image, 1 to 4; 0: from the data."),
+    INT(channels, "0", 0, 4, NET | GROUP_DATA, "Channels of an image, 1 to 4; 0: from the data."),
     INT(num_channels, "128", 1, 65536, NET, "Base width of the network."),
     INT(num_res_blocks, "2", 0, 32, NET, "Residual blocks of a level."),
     { "channel_mult", NULL, 0, OPT_REAL_LIST, AT(channel_mult), "", 0.01, 64, NULL, NET, "X,X,...", "Width of each level as a multiple of num_channels; from the image size when not given." },
@@ -79,8 +79,8 @@ const option settings_options[] = {
 
     /* training */
     { "data_dir", NULL, 0, OPT_STRING, AT(data_dir), "", 0, 0, NULL, GROUP_TRAIN | GROUP_PLAN | GROUP_NLL, "DATA", "Another spelling of the DATA argument." },
-    { "preset", NULL, 0, OPT_STRING, AT(preset), "", 0, 0, NULL, GROUP_TRAIN | GROUP_SAMPLE | GROUP_INFO | GROUP_PLAN | GROUP_BENCH | GROUP_NLL, "NAME", "A published configuration by name; `list` prints them." },
-    { "config", NULL, 0, OPT_STRING, AT(config), "", 0, 0, NULL, GROUP_TRAIN | GROUP_PLAN | GROUP_CALL, "FILE", "Read values from a JSON file such as RUN/config.json." },
+    { "preset", NULL, 0, OPT_STRING, AT(preset), "", 0, 0, NULL, GROUP_TRAIN | GROUP_SAMPLE | GROUP_INFO | GROUP_PLAN | GROUP_BENCH | GROUP_NLL | GROUP_CONVERT, "NAME", "A published configuration by name; `list` prints them." },
+    { "config", NULL, 0, OPT_STRING, AT(config), "", 0, 0, NULL, GROUP_TRAIN | GROUP_PLAN | GROUP_CALL, "FILE", "Read values from a file: JSON such as RUN/config.json, YAML (.yml, .yaml) with the same keys, or a configuration of ermongroup/ddim." },
     { "batch_size", "batch", 0, OPT_INT, AT(batch_size), "0", 0, 1000000, NULL, TRAIN | GENERATE | GROUP_BENCH | GROUP_NLL, "N", "Images of a step (global), or computed at once; 0: 128 to train, 32 otherwise." },
     INT(microbatch, "-1", -1, 1000000, TRAIN, "Images computed at once, -1: chosen. Changes memory only, unless microbatch_reduce is sum."),
     CHOICE(microbatch_reduce, "mean", "mean|sum", TRAIN, "sum: add up the means of micro-batches, as improved-diffusion does."),
@@ -100,8 +100,9 @@ const option settings_options[] = {
     CHOICE(schedule_sampler, "uniform", "uniform|antithetic|loss-second-moment", TRAIN, "How training timesteps are drawn; the last, for use_kl, draws those with large losses more often."),
     REAL(min_snr_gamma, "0", 0, 1e9, TRAIN, "Min-SNR weighting of the gradients: the limit of the signal-to-noise ratio, usually 5; 0: none."),
     BOOL(flip, "false", TRAIN, "Mirror half of the training images."),
-    CHOICE(labels, "auto", "auto|folder|prefix|json|none", TRAIN | DRAW | GROUP_ENCODE | GROUP_PROGRESSIVE | GROUP_NLL, "Where the classes of a folder of images come from."),
-    BOOL(strict, "false", LOOP | DRAW | GROUP_ENCODE | GROUP_PROGRESSIVE | GROUP_NLL | GROUP_EVAL | GROUP_NEIGHBOURS, "Stop at a bad image instead of skipping it."),
+    CHOICE(labels, "auto", "auto|folder|prefix|json|none", TRAIN | DRAW | GROUP_ENCODE | GROUP_PROGRESSIVE | GROUP_NLL | GROUP_DATA, "Where the classes of a folder of images come from."),
+    CHOICE(crop, "none", "none|celeba", TRAIN | DRAW | GROUP_ENCODE | GROUP_PROGRESSIVE | GROUP_NLL | GROUP_DATA, "Cut images before they are fitted; celeba: the face in CelebA's aligned pictures, as Song et al. do."),
+    BOOL(strict, "false", LOOP | DRAW | GROUP_ENCODE | GROUP_PROGRESSIVE | GROUP_NLL | GROUP_EVAL | GROUP_NEIGHBOURS | GROUP_DATA, "Stop at a bad image instead of skipping it."),
     REAL(val, "0", 0, 1e9, LOOP | GROUP_RUN, "Images held out for a validation loss: a share below 1, or a number."),
     INT(val_interval, "1000", 1, 1000000000, LOOP, "Steps between validation losses."),
     { "init", NULL, 0, OPT_STRING, AT(init), "", 0, 0, NULL, LOOP, "MODEL", "Start from another model's weights." },
@@ -113,7 +114,8 @@ const option settings_options[] = {
     INT(keep, "3", 1, 1000000, LOOP, "Checkpoints kept beside the best one."),
     BOOL(fresh, "false", LOOP | GROUP_CALL, "Start a new run in a new folder instead of going on with the old one."),
     TEXT(resume_checkpoint, LOOP, "MODEL", "Another spelling of --init."),
-    BOOL(use_checkpoint, "false", LOOP | DRAW | GROUP_NLL, "Accepted for improved-diffusion's command lines; memory is planned anyway."),
+    CHOICE(checkpoint_activations, "none", "none|cheap|blocks", LOOP | GROUP_PLAN | GROUP_BENCH, "What the backward pass computes again to save memory: nothing, the outputs of the norms (little time), or all inside of the residual and attention blocks (a fifth more time). The results stay the same."),
+    BOOL(use_checkpoint, "false", LOOP | GROUP_PLAN | GROUP_BENCH | DRAW | GROUP_NLL, "improved-diffusion's spelling of --checkpoint_activations blocks; without meaning where nothing is trained."),
     BOOL(use_fp16, "false", LOOP | DRAW | GROUP_NLL, "Accepted for improved-diffusion's command lines: --precision bf16."),
     REAL(fp16_scale_growth, "1e-3", 0, 1e9, LOOP, "Accepted for improved-diffusion's command lines; bf16 needs no scaling of the loss."),
     INT(prefetch, "4", 1, 64, LOOP, "Batches decoded ahead."),
@@ -135,6 +137,7 @@ const option settings_options[] = {
     CHOICE(quantize, "round", "round|truncate|even", GENERATE & ~GROUP_ENCODE, "How values become 8-bit pixels, when a profile is not to say it; even: halves to even (diffusers)."),
     CHOICE(weights, "ema", "ema|raw", GENERATE | GROUP_INFO | GROUP_NLL | GROUP_CONVERT, "Averaged or raw weights."),
     CHOICE(dtype, "f32", "f32|bf16", GROUP_CONVERT, "Number format of the weights written."),
+    CHOICE(format, "auto", "auto|folder|diffusers|openai|ermongroup|safetensors", GROUP_CONVERT, "Form of what is written; auto: by the ending of OUT, .safetensors, .pt (openai) or .ckpt (ermongroup), else a folder. diffusers is a folder too, or the reason why diffusers cannot run the model."),
     I64(index, "-1", -1, 1e15, DRAW | GROUP_DECODE, "Draw only the image with this index."),
     TEXT(seeds, DRAW, "A-B", "One image for each seed of a range."),
     TEXT(xT, DRAW, "FILE", "Start from the latents of a .safetensors file: a tensor xT [n,channels,height,width]."),
@@ -152,10 +155,15 @@ const option settings_options[] = {
 
     /* measuring */
     BOOL(fit, "false", DRAW | GROUP_ENCODE | GROUP_PROGRESSIVE | GROUP_INTERPOLATE | GROUP_NLL, "Fit images of another size or other channels to the model's, as training does."),
-    { "features", NULL, 0, OPT_STRING, AT(features), "pca64", 0, 0, NULL, GROUP_EVAL, "pcaK", "Space of the distance: the first K principal components of the pixels." },
+    { "features", NULL, 0, OPT_STRING, AT(features), "pca64", 0, 0, NULL, GROUP_EVAL, "pcaK|raw", "Space of the distance of images: the first K principal components of the pixels, or the pixels." },
+    { "metrics", NULL, 0, OPT_STRING, AT(metrics), "auto", 0, 0, NULL, GROUP_EVAL, "fd,kid,pr,dc,is", "What to measure: Frechet distance, kernel distance, precision and recall, density and coverage, score of the logits. auto: fd of images, of files with features all that they allow." },
     TEXT(fit_data, GROUP_EVAL, "DATA", "Images that the principal components are fitted to; REFERENCE when not given."),
+    TEXT(save_stats, GROUP_EVAL, "FILE.npz", "Write mean and covariance of REFERENCE there (mu, sigma), with the axes; the file can be REFERENCE later."),
     INT(fit_count, "10000", 2, 100000000, GROUP_EVAL, "How many of them: a fixed choice, the same for every seed."),
-    INT(bootstrap, "200", 0, 1000000, GROUP_EVAL, "Resampled sets of the interval; 0: no interval."),
+    INT(bootstrap, "200", 0, 1000000, GROUP_EVAL, "Resampled sets of the Frechet distance's interval; 0: no interval. When not given, 0 beyond 256 dimensions."),
+    INT(kid_subsets, "100", 1, 1000000, GROUP_EVAL, "Subsets of the kernel distance."),
+    INT(kid_subset_size, "0", 0, 1000000000, GROUP_EVAL, "Rows of such a subset; at least 2. 0: 1000, or half of the smaller set where it has fewer."),
+    INT(is_splits, "10", 1, 1000000, GROUP_EVAL, "Parts whose scores are averaged for the score of the logits."),
     TEXT(control, GROUP_NEIGHBOURS, "DATA", "Images of the same kind that were not trained on: how near real images come."),
     INT(rows, "10", 1, 1000, GROUP_NEIGHBOURS, "Samples in the picture."),
     INT(nearest, "8", 1, 1000, GROUP_NEIGHBOURS, "Training images beside each, the nearest first."),
@@ -163,11 +171,13 @@ const option settings_options[] = {
     /* every command */
     { "output", NULL, 'o', OPT_STRING, AT(output), "", 0, 0, NULL, GROUP_TRAIN | GENERATE | GROUP_PLAN | GROUP_BENCH | GROUP_NLL | GROUP_NEIGHBOURS | GROUP_PLOT | GROUP_CALL, "PATH", "Where the result goes." },
     { "seed", NULL, 0, OPT_I64, AT(seed), "0", 0, 9e15, NULL, GROUP_TRAIN | GENERATE | GROUP_NLL | GROUP_EVAL | GROUP_NEIGHBOURS | GROUP_RUN, "N", "Seed of all random numbers." },
-    INT(threads, "0", 0, 1024, WORK | GROUP_EVAL | GROUP_NEIGHBOURS, "Threads; 0: one for each processor."),
+    INT(threads, "0", 0, 1024, WORK | GROUP_EVAL | GROUP_NEIGHBOURS | GROUP_DATA, "Threads; 0: one for each processor."),
     { "device", NULL, 0, OPT_STRING, AT(device), "cpu", 0, 0, NULL, WORK, "cpu|cuda[:i]", "Where to compute." },
-    CHOICE(precision, "auto", "auto|f32|bf16", WORK | GROUP_RUN, "auto: bf16 where the processor multiplies it natively, else f32; f32 for nll, and for latents of images."),
+    CHOICE(precision, "auto", "auto|f32|bf16|f32x3", WORK | GROUP_RUN, "auto: bf16 where the processor multiplies it natively, else f32; f32 for nll, and for latents of images. f32x3: f32 whose products keep 16 of 24 bits, faster with AMX; without AMX it is f32."),
     { "max_isa", NULL, 0, OPT_STRING, AT(max_isa), "", 0, 0, NULL, WORK, "ISA", "Highest instruction set to use: generic, avx2, avx512, avx512bf16, amx." },
-    BOOL(ops, "false", GROUP_BENCH, "Time every operator."),
+    BOOL(ops, "false", GROUP_BENCH, "Time every operator, and what is between and around them in a training step."),
+    INT(repeats, "5", 1, 100, GROUP_BENCH, "How often the work is measured; figures are medians."),
+    TEXT(compare, GROUP_BENCH | GROUP_CALL, "FILE", "Measure the work of an earlier --json document again and compare; exit status 1 when a figure became worse by more than the noise."),
     BOOL(json, "false", CALL, "One JSON document on standard output."),
     { "quiet", NULL, 'q', OPT_BOOL, AT(quiet), "false", 0, 0, NULL, CALL, NULL, "Only errors." },
     { "verbose", NULL, 'v', OPT_BOOL, AT(verbose), "false", 0, 0, NULL, CALL, NULL, "More messages." },
@@ -193,100 +203,6 @@ option_origin settings_origin(const settings *s, const char *name)
     return s->origins[i];
 }
 
-static json *value_to_json(const settings *s, int i)
-{
-    const option *o = &settings_options[i];
-    const char *at = (const char *)&s->v + o->offset;
-    char text[OPTION_TEXT_SIZE];
-    switch (o->type) {
-    case OPT_BOOL: return json_new_bool(*(const bool *)at);
-    case OPT_INT:  return json_new_int(*(const int *)at);
-    case OPT_I64:  return json_new_int(*(const int64_t *)at);
-    case OPT_REAL: return json_new_real(*(const double *)at);
-    default: break;
-    }
-    options_print(settings_options, &s->v, i, text);
-    return json_new_string(text);
-}
-
-ddpm_status settings_to_json(const settings *s, unsigned groups, json **object)
-{
-    json *o = json_new_object();
-    ddpm_status status = o ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for a configuration");
-    for (int i = 0; settings_options[i].name && status == DDPM_OK; i++)
-        if (settings_options[i].groups & groups && !(settings_options[i].groups & GROUP_CALL)) status = json_put(o, settings_options[i].name, value_to_json(s, i));
-    if (status != DDPM_OK) {
-        json_free(o);
-        o = NULL;
-    }
-    *object = o;
-    return status;
-}
-
-/* A scalar of a configuration file as the text a user would type. */
-static ddpm_status value_text(const json *v, const char *where, const char *key, char *text, size_t size)
-{
-    int64_t i;
-    double x;
-    bool b;
-    const char *t = json_as_string(v);
-    if (t) {
-        if (snprintf(text, size, "%s", t) < (int)size) return DDPM_OK;
-    } else if (json_as_bool(v, &b)) {
-        snprintf(text, size, "%s", b ? "true" : "false");
-        return DDPM_OK;
-    } else if (json_as_int(v, &i)) {
-        snprintf(text, size, "%lld", (long long)i);
-        return DDPM_OK;
-    } else if (json_as_real(v, &x)) {
-        snprintf(text, size, "%.17g", x);
-        return DDPM_OK;
-    }
-    return ddpm_fail(DDPM_EINVAL, "%s: key \"%s\" must be a number, a boolean or a text", where, key);
-}
-
-/* Lists may be arrays or comma-separated text. */
-static ddpm_status list_text(const json *v, const char *where, const char *key, char *text, size_t size)
-{
-    if (json_kind_of(v) != JSON_KIND_ARRAY) return value_text(v, where, key, text, size);
-    size_t used = 0;
-    text[0] = 0;
-    for (size_t i = 0; i < json_array_len(v); i++) {
-        char item[64];
-        DDPM_TRY(value_text(json_at(v, i), where, key, item, sizeof item));
-        const int n = snprintf(text + used, size - used, "%s%s", i ? "," : "", item);
-        if (n < 0 || (size_t)n >= size - used) return ddpm_fail(DDPM_EINVAL, "%s: key \"%s\" has too many elements", where, key);
-        used += (size_t)n;
-    }
-    return DDPM_OK;
-}
-
-ddpm_status settings_from_json(settings *s, const json *object, const char *where, option_origin origin)
-{
-    for (const char *key = json_first(object); key; key = json_next(object, key)) {
-        char text[OPTION_TEXT_SIZE];
-        const int i = options_find(settings_options, key);
-        if (i < 0) {
-            const char *near = options_nearest(settings_options, ~0u, key);
-            return ddpm_fail(DDPM_EINVAL, "%s: there is no key \"%s\"%s%s%s", where, key, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
-        }
-        DDPM_TRY(list_text(json_get(object, key), where, key, text, sizeof text));
-        const ddpm_status status = settings_set(s, key, text, origin);
-        if (status != DDPM_OK) return ddpm_context(status, "%s: ", where);
-    }
-    return DDPM_OK;
-}
-
-ddpm_status settings_read_file(settings *s, const char *path, option_origin origin)
-{
-    json *j = NULL;
-    DDPM_TRY(json_read_file(path, &j));
-    const json *values = json_get(j, "values");
-    const ddpm_status status = settings_from_json(s, values ? values : j, path, origin);
-    json_free(j);
-    return status;
-}
-
 static ddpm_status find_preset(const char *name, const preset **found)
 {
     const char *names[MAX_PRESETS + 1];
@@ -298,24 +214,38 @@ static ddpm_status find_preset(const char *name, const preset **found)
     }
     names[n] = NULL;
     const char *near = options_nearest_word(names, name);
-    return ddpm_fail(DDPM_EINVAL, "there is no preset \"%.100s\"%s%s%s; `ddpm train --preset list` prints them", name, near ? "; did you mean \"" : "",
-                     near ? near : "", near ? "\"?" : "");
+    return ddpm_fail(DDPM_EINVAL, "there is no preset \"%.100s\"%s%s%s; `ddpm train --preset list` prints them", name, near ? "; did you mean " : "",
+                     near ? near : "", near ? "?" : "");
 }
 
-ddpm_status settings_preset(settings *s, const char *name)
+ddpm_status settings_set_pairs(settings *s, const char *pairs, option_origin origin)
 {
-    const preset *p;
     char values[2048];
-    DDPM_TRY(find_preset(name, &p));
-    if (snprintf(values, sizeof values, "%s", p->values) >= (int)sizeof values) return ddpm_fail(DDPM_EFAIL, "preset %s is too long", name);
+    if (snprintf(values, sizeof values, "%s", pairs) >= (int)sizeof values) return ddpm_fail(DDPM_EFAIL, "the values \"%.40s...\" are too long", pairs);
     char *rest = values;
     for (char *pair; (pair = strsep(&rest, " ")); ) {
         char *value = strchr(pair, '=');
         if (!value) continue;
         *value++ = 0;
-        DDPM_TRY(settings_set(s, pair, value, ORIGIN_PRESET));
+        DDPM_TRY(settings_set(s, pair, value, origin));
     }
+    return DDPM_OK;
+}
+
+ddpm_status settings_preset(settings *s, const char *name)
+{
+    const preset *p;
+    DDPM_TRY(find_preset(name, &p));
+    DDPM_TRY(settings_set_pairs(s, p->values, ORIGIN_PRESET));
     return settings_set(s, "preset", name, ORIGIN_PRESET);
+}
+
+ddpm_status settings_sources(settings *s)
+{
+    char name[OPTION_STRING_SIZE];
+    if (s->v.config[0]) DDPM_TRY(settings_read_file(s, s->v.config, ORIGIN_CONFIG));
+    snprintf(name, sizeof name, "%s", s->v.preset);      /* which the preset's own values overwrite */
+    return name[0] ? settings_preset(s, name) : DDPM_OK;
 }
 
 /* improved-diffusion's table, guided-diffusion's for its sizes, four levels or what the size allows otherwise. */
@@ -337,9 +267,22 @@ static void default_channel_mult(settings_values *v)
     for (int n = 1; n < 4 && h % (1 << n) == 0 && w % (1 << n) == 0; n++) v->channel_mult.v[v->channel_mult.n++] = 2;
 }
 
+/* use_checkpoint and checkpoint_activations, two names of one choice: the one with the stronger origin counts. */
+static ddpm_status resolve_activations(settings *s)
+{
+    settings_values *v = &s->v;
+    const option_origin flag = settings_origin(s, "use_checkpoint"), level = settings_origin(s, "checkpoint_activations");
+    if (flag == level && v->use_checkpoint && v->checkpoint_activations != ACTIVATIONS_BLOCKS)
+        return ddpm_fail(DDPM_EINVAL, "--use_checkpoint true means --checkpoint_activations blocks; give one of them");
+    if (flag > level) v->checkpoint_activations = v->use_checkpoint ? ACTIVATIONS_BLOCKS : ACTIVATIONS_NONE;
+    v->use_checkpoint = v->checkpoint_activations == ACTIVATIONS_BLOCKS;
+    return DDPM_OK;
+}
+
 static ddpm_status resolve_flags(settings *s)
 {
     settings_values *v = &s->v;
+    DDPM_TRY(resolve_activations(s));
     if (v->predict_xstart) {
         if (settings_origin(s, "prediction") != ORIGIN_DEFAULT && v->prediction != MEAN_START_X)
             return ddpm_fail(DDPM_EINVAL, "--predict_xstart contradicts --prediction; give one of them");
@@ -422,13 +365,21 @@ unet_config settings_unet(const settings *s)
                       .resblock_updown = v->resblock_updown, .conv_resample = v->conv_resample,
                       .asymmetric_down = v->down_padding == DOWN_ASYMMETRIC, .groups = v->norm_groups, .eps = v->norm_eps,
                       .cos_first = v->embedding == EMBEDDING_OPENAI, .freq_shift = v->embedding == EMBEDDING_HO,
-                      .dropout = v->dropout, .init = (unet_init)v->init_scheme };
+                      .dropout = v->dropout, .init = (unet_init)v->init_scheme, .recompute = (nn_recompute)v->checkpoint_activations };
     for (int level = 0; level < c.levels; level++) {
         c.channels[level] = (int)lround(v->channel_mult.v[level] * v->num_channels);
         for (int k = 0; k < v->attention_resolutions.n; k++)
             if (v->attention_resolutions.v[k] > 0 && c.height / v->attention_resolutions.v[k] == 1 << level) c.attention[level] = true;
     }
     return c;
+}
+
+dataset_options settings_dataset(const settings *s)
+{
+    const settings_values *v = &s->v;
+    const int_list *size = &v->image_size;
+    return (dataset_options){ .size_h = size->n ? size->v[0] : 0, .size_w = size->n ? size->v[size->n - 1] : 0, .channels = v->channels,
+                              .labels = (dataset_labels)v->labels, .crop = (dataset_crop)v->crop, .strict = v->strict };
 }
 
 schedule_config settings_schedule(const settings *s)

@@ -7,6 +7,7 @@
 #define DDPM_API_SETTINGS_H
 
 #include "base/options.h"
+#include "data/dataset.h"
 #include "diffusion/loss.h"
 #include "diffusion/schedule.h"
 #include "io/json.h"
@@ -16,7 +17,7 @@
 /* Bits of option.groups: commands, and what a value describes. */
 enum {
     GROUP_TRAIN = 1, GROUP_SAMPLE = 2, GROUP_INFO = 4, GROUP_PLAN = 8, GROUP_BENCH = 16, GROUP_DOCTOR = 32, GROUP_NLL = 64, GROUP_CONVERT = 128,
-    GROUP_PROGRESSIVE = 256, GROUP_INTERPOLATE = 512, GROUP_ENCODE = 1024, GROUP_DECODE = 2048, GROUP_NEIGHBOURS = 4096, GROUP_EVAL = 8192, GROUP_PLOT = 16384,
+    GROUP_PROGRESSIVE = 256, GROUP_INTERPOLATE = 512, GROUP_ENCODE = 1024, GROUP_DECODE = 2048, GROUP_NEIGHBOURS = 4096, GROUP_EVAL = 8192, GROUP_PLOT = 16384, GROUP_DATA = 32768,
     GROUP_MODEL = 1 << 16,       /* part of a model's description: goes into every checkpoint */
     GROUP_RUN = 1 << 17,         /* part of a run: a change of it is a different run          */
     GROUP_CALL = 1 << 18         /* of one call of the program: no description keeps it       */
@@ -41,13 +42,13 @@ typedef struct {
 
     /* training */
     char data_dir[OPTION_STRING_SIZE], init[OPTION_STRING_SIZE], preset[OPTION_STRING_SIZE], config[OPTION_STRING_SIZE];
-    int batch_size, microbatch, microbatch_reduce, leaves, optimiser, lr_schedule, schedule_sampler, labels;
+    int batch_size, microbatch, microbatch_reduce, leaves, optimiser, lr_schedule, schedule_sampler, labels, crop;
     double min_snr_gamma, lr, beta1, beta2, adam_eps, weight_decay, grad_clip, hours, val;
     real_list ema_rate;
     bool ema_warmup, flip, strict, fresh, use_checkpoint, use_fp16;
     double fp16_scale_growth;
     int64_t lr_anneal_steps, lr_warmup, steps;
-    int log_interval, save_interval, sample_interval, val_interval, keep, prefetch;
+    int log_interval, save_interval, sample_interval, val_interval, keep, prefetch, checkpoint_activations;
     char resume_checkpoint[OPTION_STRING_SIZE];
 
     /* sampling */
@@ -55,7 +56,7 @@ typedef struct {
          xT[OPTION_STRING_SIZE], base_samples[OPTION_STRING_SIZE];
     char start_image[OPTION_STRING_SIZE], inpaint[OPTION_STRING_SIZE], mask[OPTION_STRING_SIZE];
     int film, start_step, jump_length, jump_n_sample;
-    int num_samples, sampler, clip, quantize, weights, dtype;
+    int num_samples, sampler, clip, quantize, weights, dtype, format;
     int64_t index;
     double eta, guidance;
     bool use_ddim, clip_denoised, sigma_hat;
@@ -66,14 +67,16 @@ typedef struct {
 
     /* measuring */
     bool fit;
-    char features[OPTION_STRING_SIZE], fit_data[OPTION_STRING_SIZE], control[OPTION_STRING_SIZE];
-    int fit_count, bootstrap, rows, nearest;
+    char features[OPTION_STRING_SIZE], fit_data[OPTION_STRING_SIZE], control[OPTION_STRING_SIZE], save_stats[OPTION_STRING_SIZE], metrics[OPTION_STRING_SIZE];
+    int fit_count, bootstrap, kid_subsets, kid_subset_size, is_splits, rows, nearest;
 
     /* every command */
     char output[OPTION_STRING_SIZE], device[OPTION_STRING_SIZE], max_isa[OPTION_STRING_SIZE];
     int64_t seed;
     int threads, precision;
     bool json, quiet, verbose, help, ops;
+    int repeats;
+    char compare[OPTION_STRING_SIZE];
 } settings_values;
 
 enum { SETTINGS_MAX_OPTIONS = 160 };
@@ -88,15 +91,17 @@ extern const option settings_options[];         /* ends with a NULL name */
 /* Places in the choices of the table. */
 enum { EMBEDDING_OPENAI, EMBEDDING_HO };
 enum { DOWN_SYMMETRIC, DOWN_ASYMMETRIC };
-enum { PRECISION_AUTO, PRECISION_F32, PRECISION_BF16 };
+enum { PRECISION_AUTO, PRECISION_F32, PRECISION_BF16, PRECISION_F32X3 };
 enum { SCALING_AUTO, SCALING_OPENAI, SCALING_NONE };
 enum { VARIANCE_AUTO, VARIANCE_SMALL, VARIANCE_LARGE, VARIANCE_LEARNED, VARIANCE_RANGE };
 enum { LOSS_AUTO };            /* the others: loss_type + 1 */
 enum { REDUCE_MEAN, REDUCE_SUM };
+enum { ACTIVATIONS_NONE, ACTIVATIONS_CHEAP, ACTIVATIONS_BLOCKS };      /* an nn_recompute */
 enum { LR_AUTO, LR_CONSTANT, LR_LINEAR, LR_COSINE };
 enum { WEIGHTS_EMA, WEIGHTS_RAW };
 enum { SAMPLER_DDIM };               /* the others: sampling.c finds them by name */
 enum { DTYPE_F32, DTYPE_BF16 };
+enum { FORMAT_AUTO, FORMAT_FOLDER, FORMAT_DIFFUSERS, FORMAT_OPENAI, FORMAT_ERMONGROUP, FORMAT_SAFETENSORS };
 enum { QUANTIZE_ROUND, QUANTIZE_TRUNCATE, QUANTIZE_EVEN };     /* a draw_rounding */
 enum { COMPAT_NONE };                 /* the others: schedule_profile + 1 */
 enum { FILM_AUTO, FILM_X0, FILM_XT };
@@ -110,14 +115,23 @@ option_origin settings_origin(const settings *s, const char *name);
 ddpm_status settings_preset(settings *s, const char *name);
 typedef struct { const char *name, *summary, *values; } preset;   /* values: "key=value key=value" */
 extern const preset presets[];                  /* ends with a NULL name */
+extern const char preset_ermongroup[];          /* what Song et al.'s code has built in, in the same form */
+ddpm_status settings_set_pairs(settings *s, const char *pairs, option_origin origin);
 
 /* Keys of the options in `groups`, GROUP_CALL's left out, to and from a JSON object { key: value }. An unknown key or a value
  * of the wrong type is EINVAL; `where` names the file in sentences. */
 ddpm_status settings_to_json(const settings *s, unsigned groups, json **object);
 ddpm_status settings_from_json(settings *s, const json *object, const char *where, option_origin origin);
 
-/* RUN/config.json or --config: { "values": {...} } or a bare object of keys. */
+/* A value of such an object as text on a command line; lists may be arrays or text. EINVAL: neither a scalar nor a list. */
+ddpm_status settings_json_text(const json *value, const char *where, const char *key, char *text, size_t size);
+
+/* RUN/config.json or --config, in JSON or (.yml, .yaml) YAML: { "values": {...} }, a bare object of keys, or
+ * a configuration of ermongroup/ddim. */
 ddpm_status settings_read_file(settings *s, const char *path, option_origin origin);
+
+/* The values of --config and --preset, where they are set, below what is set already. */
+ddpm_status settings_sources(settings *s);
 
 /* Resolve what depends on other values: flags of improved-diffusion into ours (predict_xstart -> prediction,
  * learn_sigma and sigma_small -> variance), defaults by image size (channel_mult). Contradictions: EINVAL. */
@@ -129,6 +143,7 @@ ddpm_status settings_sizes(settings *s);
 
 /* The parts of a resolved setting. */
 unet_config     settings_unet(const settings *s);
+dataset_options settings_dataset(const settings *s);     /* sizes and channels that are not given: the data's own */
 schedule_config settings_schedule(const settings *s);
 mean_type       settings_mean(const settings *s);
 var_type        settings_variance(const settings *s);

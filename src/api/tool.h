@@ -9,8 +9,9 @@
 #include "api/settings.h"
 #include "train/run.h"
 
-/* Progress of anything that takes time. unit: "steps" or "images". extra: loss and so on, may be "". */
-typedef struct { const char *what, *unit; int64_t done, total; double per_second, eta_seconds; const char *extra; bool line; } tool_progress;
+/* Progress of anything that takes time. unit: "steps" or "images". extra: loss and so on, may be ""; quantity and value: the
+ * one number of it that matters, NULL: none. */
+typedef struct { const char *what, *unit; int64_t done, total; double per_second, eta_seconds; const char *extra; bool line; const char *quantity; double value; } tool_progress;
 
 typedef struct {
     void *ctx;
@@ -31,7 +32,7 @@ ddpm_status tool_sample(settings *s, const char *model, const tool_events *ev, j
 /* `ddpm nll MODEL DATA`: bits per dimension; -o FILE.csv or FILE.npz for every image, FILE.svg for charts over t. */
 ddpm_status tool_nll(settings *s, const char *model, const char *data, const tool_events *ev, char **text, json **summary);
 
-/* `ddpm eval SAMPLES REFERENCE`: the Frechet distance of two sets of images, each a DATA argument or an .npz. */
+/* `ddpm eval SAMPLES REFERENCE`: how far two sets are apart: images, each a DATA argument or an .npz, or features or statistics in .npz. */
 ddpm_status tool_eval(settings *s, const char *samples, const char *reference, const tool_events *ev, char **text, json **summary);
 
 /* `ddpm progressive MODEL DATA -o FOLDER`: pictures of the chain, and the rate-distortion curve. */
@@ -49,8 +50,15 @@ ddpm_status tool_decode(settings *s, const char *model, const char *latents, con
 /* `ddpm neighbours SAMPLES DATA -o OUT.png`: the images of DATA that samples are nearest to; a picture and a histogram. */
 ddpm_status tool_neighbours(settings *s, const char *samples, const char *data, const tool_events *ev, char **text, json **summary);
 
-/* `ddpm convert MODEL OUT`: a pipeline folder of its own, without a run's state. OUT must not exist. */
+/* `ddpm convert MODEL OUT`: the model without a run's state, as a folder or a file that others open. OUT must not exist. EINVAL: that
+ * form cannot represent it. */
 ddpm_status tool_convert(settings *s, const char *model, const char *out, const tool_events *ev, json **summary);
+
+/* `ddpm data pack DATA OUT.ddpmdata`: a data set, also an LMDB database, as a file that is mapped. */
+ddpm_status tool_data_pack(settings *s, const char *data, const char *out, const tool_events *ev, json **summary);
+
+/* `ddpm data verify FILE.ddpmdata`: is it what was written? */
+ddpm_status tool_data_verify(const char *path, const tool_events *ev, json **summary);
 
 /* `ddpm info X`: a model, run, data set, sample file or configuration; text for people in *text (malloc'ed). */
 ddpm_status tool_info(settings *s, const char *path, char **text, json **summary);

@@ -1,6 +1,8 @@
 #include "api/train_session.h"
 
 #include "api/checkpoint_parts.h"
+#include "api/measure.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "io/file.h"
 
@@ -61,8 +63,7 @@ static ddpm_status open_data(train_session *t, const char *data)
 {
     settings_values *v = &t->s->v;
     DDPM_TRY(settings_sizes(t->s));
-    const dataset_options o = { .size_h = v->image_size.n ? v->image_size.v[0] : 0, .size_w = v->image_size.n ? v->image_size.v[v->image_size.n - 1] : 0,
-                                .channels = v->channels, .labels = (dataset_labels)v->labels, .strict = v->strict };
+    const dataset_options o = settings_dataset(t->s);
     DDPM_TRY(dataset_open(data, &o, &t->data));
     if (!v->image_size.n) v->image_size = (int_list){ 2, { dataset_height(t->data), dataset_width(t->data) } };
     if (!v->channels) v->channels = dataset_channels(t->data);
@@ -286,7 +287,7 @@ static ddpm_status prepare(train_session *t, const char *data, const char *comma
     DDPM_TRY(open_data(t, data));
     DDPM_TRY(resolve(t));
     DDPM_TRY(engine_new(t->s, &t->e));
-    t->s->v.precision = t->e.dtype == NN_BF16 ? PRECISION_BF16 : PRECISION_F32;     /* a run keeps what it began with */
+    t->s->v.precision = t->e.precision;     /* a run keeps what it began with */
     DDPM_TRY(build_trainer(t));
     DDPM_TRY(split_data(t));
     DDPM_TRY(build_loaders(t));
@@ -306,7 +307,37 @@ static ddpm_status run(train_session *t)
                      .saved = t->last[0] ? trainer_get_state(t->tr)->step : -1, .last_checkpoint = t->last };
     const int64_t done = trainer_get_state(t->tr)->step;
     if (c.steps && done >= c.steps) tool_message(t->ev, "step %lld of %lld is done; a larger --steps goes on", (long long)done, (long long)c.steps);
-    return run_train(&c, &t->hooks);
+    t->startup = clock_now() - t->begun;
+    const ddpm_status status = run_train(&c, &t->hooks);
+    t->times = c.times;
+    return status;
+}
+
+/* Shares of the whole command, which add up to 1. */
+static json *time_document(const train_session *t)
+{
+    const double all = t->startup + t->times.total;
+    char key[32];
+    json *o = json_new_object();
+    json_put_real(o, "seconds", all);
+    json_put_real(o, "startup_share", t->startup / all);
+    for (int a = 0; a < RUN_ACTIVITIES; a++) {
+        snprintf(key, sizeof key, "%s_share", run_activity_name((run_activity)a));
+        json_put_real(o, key, t->times.seconds[a] / all);
+    }
+    return o;
+}
+
+static void tell_time(const train_session *t)
+{
+    static const char *const words[RUN_ACTIVITIES] = { [DOING_STEP] = "training steps", [DOING_WAIT] = "waiting for data", [DOING_VALIDATE] = "validating",
+                                                       [DOING_SAVE] = "saving", [DOING_DRAW] = "drawing samples", [DOING_LOG] = "logging" };
+    const double all = t->startup + t->times.total;
+    char text[400];
+    int used = snprintf(text, sizeof text, "%.1f s: start-up %.1f %%", all, 100 * t->startup / all);
+    for (int a = 0; a < RUN_ACTIVITIES; a++)
+        if (t->times.seconds[a] > 0) used += snprintf(text + used, sizeof text - (size_t)used, ", %s %.1f %%", words[a], 100 * t->times.seconds[a] / all);
+    tool_message(t->ev, "%s", text);
 }
 
 static ddpm_status summarise(const train_session *t, json **summary)
@@ -320,6 +351,8 @@ static ddpm_status summarise(const train_session *t, json **summary)
     json_put_int(o, "step", state->step);
     json_put_int(o, "dropped", state->dropped);
     json_put_int(o, "bad_images", loader_bad(t->loader));
+    json_put(o, "time", time_document(t));
+    json_put_int(o, "peak_rss_bytes", (int64_t)measure_peak_rss());
     *summary = o;
     return json_put_int(o, "parameters", (int64_t)nn_params_total(state->params));
 }
@@ -345,10 +378,12 @@ ddpm_status tool_train(settings *s, const char *data, const char *command, const
     if (!t) return ddpm_fail(DDPM_ENOMEM, "no memory for a run");
     t->s = s;
     t->ev = ev;
+    t->begun = clock_now();
     ddpm_status status = prepare(t, data, command);
     if (status == DDPM_OK) status = run(t);
     else undo_folder(t);
     if (status == DDPM_OK || status == DDPM_ESTOPPED) {
+        tell_time(t);
         const ddpm_status told = summarise(t, summary);
         if (status == DDPM_OK) status = told;
     }

@@ -93,7 +93,13 @@ static ddpm_status write_grid(const train_session *t, const float *x, int n, int
     snprintf(path, sizeof path, "%s/samples/step-%08lld.png", t->run, (long long)step);
     snprintf(step_text, sizeof step_text, "%lld", (long long)step);
     const png_pair text[] = { { "Software", "ddpm " DDPM_VERSION }, { "step", step_text } };
-    if (status == DDPM_OK) status = png_write(path, &im, text, 2);
+    events_png grid = { .w = im.w, .h = im.h, .c = im.c };
+    uint8_t *png = NULL;
+    if (status == DDPM_OK) status = png_encode(&im, text, 2, &png, &grid.len);
+    grid.png = png;
+    if (status == DDPM_OK) status = file_write_atomic(path, png, grid.len);
+    if (status == DDPM_OK) status = runlog_grid(t->log, step, &grid);
+    free(png);
     free(im.data);
     return status;
 }
@@ -206,7 +212,7 @@ static void progress(void *ctx, const run_progress *p)
     if (!t->ev->progress) return;
     snprintf(extra, sizeof extra, "loss %.4f, %.1f images/s", p->loss, p->images_per_s);
     const tool_progress q = { .what = "training", .unit = "steps", .done = p->step, .total = p->steps, .per_second = p->images_per_s / t->s->v.batch_size,
-                              .eta_seconds = p->eta_seconds, .extra = extra, .line = p->logged };
+                              .eta_seconds = p->eta_seconds, .extra = extra, .line = p->logged, .quantity = "loss", .value = p->loss };
     t->ev->progress(t->ev->ctx, &q);
 }
 

@@ -36,6 +36,8 @@ typedef struct {
     runlog           *log;
     double            best_val;
     run_hooks         hooks;
+    double            begun, startup; /* when the command began; seconds until it trained */
+    run_times         times;         /* from then on                                    */
     /* for grids and validation: the averaged weights, without dropout */
     denoiser         *net;
     nn_weights       *averaged;

@@ -25,11 +25,11 @@ void log_set(log_sink sink, void *ctx, log_level level)
 __attribute__((format(printf, 2, 0)))
 static void emit(log_level level, const char *fmt, va_list ap)
 {
-    if (level > process_log.level) return;
+    if (!process_log.sink || level > process_log.level) return;
     const int saved_errno = errno;
     char message[LOG_MAX];
     if (vsnprintf(message, sizeof message, fmt, ap) >= 0)
-        (process_log.sink ? process_log.sink : log_stderr)(process_log.ctx, level, message);
+        process_log.sink(process_log.ctx, level, message);
     errno = saved_errno;
 }
 

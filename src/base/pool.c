@@ -6,6 +6,8 @@
  * worker that slept through a short job. */
 #include "base/pool.h"
 
+#include "base/relax.h"
+
 #include <assert.h>
 #include <pthread.h>
 #include <sched.h>
@@ -37,13 +39,6 @@ struct pool {
     pthread_mutex_t mutex;
     pthread_cond_t opened, left;
 };
-
-static void relax(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#endif
-}
 
 static void work(pool *p, int number)
 {

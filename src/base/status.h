@@ -8,7 +8,9 @@
 #ifndef DDPM_BASE_STATUS_H
 #define DDPM_BASE_STATUS_H
 
-/* code, exit status of the program, general sentence */
+#include "ddpm.h"           /* the codes, ddpm_strerror, ddpm_last_error: users of the library see the same */
+
+/* In the order of their numbers: code, exit status of the program, general sentence */
 #define DDPM_STATUS_LIST(X)                                                      \
     X(DDPM_OK,        0, "success")                                              \
     X(DDPM_EFAIL,     1, "the operation failed")                                 \
@@ -22,15 +24,9 @@
     X(DDPM_ESTOPPED, 75, "stopped on request; state saved, run again to go on")  \
     X(DDPM_ENUMERIC,  1, "the computation produced values that are not finite")
 
-typedef enum {
-#define X(code, exit_status, text) code,
-    DDPM_STATUS_LIST(X)
+#define X(code, exit_status, text) +1
+enum { DDPM_STATUS_COUNT = 0 DDPM_STATUS_LIST(X) };
 #undef X
-    DDPM_STATUS_COUNT
-} ddpm_status;
-
-/* General sentence of a code; static, never NULL. */
-const char *ddpm_strerror(ddpm_status s);
 
 /* Exit status a program should end with (product: 0, 1, 2, 65, 74, 75). */
 int ddpm_exit_status(ddpm_status s);
@@ -40,9 +36,6 @@ ddpm_status ddpm_fail(ddpm_status s, const char *fmt, ...) __attribute__((format
 
 /* Prefix the current sentence ("reading x.png: ") and return `s`. */
 ddpm_status ddpm_context(ddpm_status s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
-/* The sentence of this thread's last failure; "" when there was none. */
-const char *ddpm_last_error(void);
 
 /* Evaluate `expr`; on failure return its status from the enclosing function. */
 #define DDPM_TRY(expr)                                  \

@@ -8,7 +8,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/checked.h"
 #include "data/loader_source.h"
@@ -38,7 +37,6 @@ struct loader {
     int batch, slots, workers, started;
     slot *slot;
     worker *worker;
-    double waited;
 
     pthread_mutex_t mutex;
     pthread_cond_t work, ready, idle;
@@ -241,18 +239,10 @@ static void window_move(loader *l, uint64_t step)
     pthread_cond_broadcast(&l->work);
 }
 
-static double seconds_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 ddpm_status loader_next(loader *l, uint64_t step, loader_batch *out)
 {
     *out = (loader_batch){0};
     if (step >= max_step) return ddpm_fail(DDPM_EINVAL, "step %llu is beyond the order of the data", (unsigned long long)step);
-    const double start = seconds_now();
     pthread_mutex_lock(&l->mutex);
     slot *s = slot_of(l, step);
     const bool again = l->running && step == l->first && s->status == DDPM_OK;
@@ -260,11 +250,8 @@ ddpm_status loader_next(loader *l, uint64_t step, loader_batch *out)
     while (s->done < l->batch) pthread_cond_wait(&l->ready, &l->mutex);
     const ddpm_status status = s->status == DDPM_OK ? DDPM_OK : ddpm_fail(s->status, "%s", s->sentence);
     pthread_mutex_unlock(&l->mutex);
-    l->waited += seconds_now() - start;
     if (status == DDPM_OK) *out = (loader_batch){.n = l->batch, .x = s->x, .label = s->label, .index = s->index};
     return status;
 }
-
-double loader_wait_seconds(loader *l) { return l->waited; }
 
 int64_t loader_bad(loader *l) { return loader_source_bad(l->source); }

@@ -51,7 +51,6 @@ void        loader_free(loader *l);                /* at any time; NULL ok */
  * and strict, or no good image at all); the same step may be asked for again. */
 ddpm_status loader_next(loader *l, uint64_t step, loader_batch *out);
 
-double      loader_wait_seconds(loader *l);        /* spent waiting in loader_next   */
 int64_t     loader_bad(loader *l);                 /* bad images met so far          */
 
 /* The image at position 0 <= position < count of an epoch: a permutation for every

@@ -87,34 +87,77 @@ ddpm_status denoiser_backward(denoiser *d, int worker, const nn_weights *w, int 
     return nn_plan_backward(p, n, dout, accumulate);
 }
 
-/* A batch cut in pieces that the workers take in turn. */
+/* A batch for all workers: in.n images that each go to one worker, `piece` at a time, and
+ * `shared` images behind them that the workers compute together. */
 typedef struct {
     denoiser         *d;
     const nn_weights *w;
     denoiser_input    in;
     float            *out;
-    int               piece;
+    int               piece, shared;
     ddpm_status       status;
 } batch_job;
+
+static denoiser_input images_of(const batch_job *job, int first, int n)
+{
+    const size_t at = (size_t)first, len = nn_image_len(job->d->u.x->shape);
+    return (denoiser_input){ .n = n, .x = job->in.x + at * len, .t = job->in.t + at, .y = job->in.y ? job->in.y + at : NULL };
+}
+
+static float *output_of(const batch_job *job, int first) { return job->out + (size_t)first * nn_image_len(job->d->u.out->shape); }
+
+static void note(batch_job *job, ddpm_status s)
+{
+    if (s != DDPM_OK) __atomic_store_n(&job->status, s, __ATOMIC_RELAXED);
+}
 
 static void run_piece(void *ctx, int task, int worker)
 {
     batch_job *job = ctx;
-    const denoiser *d = job->d;
     const int first = task * job->piece, left = job->in.n - first, n = left < job->piece ? left : job->piece;
-    const size_t in_len = nn_image_len(d->u.x->shape), out_len = nn_image_len(d->u.out->shape), at = (size_t)first;
-    const denoiser_input part = { .n = n, .x = job->in.x + at * in_len, .t = job->in.t + at, .y = job->in.y ? job->in.y + at : NULL };
-    const ddpm_status s = denoiser_forward(job->d, worker, job->w, part, job->out + at * out_len);
-    if (s != DDPM_OK) __atomic_store_n(&job->status, s, __ATOMIC_RELAXED);
+    note(job, denoiser_forward(job->d, worker, job->w, images_of(job, first, n), output_of(job, first)));
+}
+
+/* Equal pieces in as few rounds of all workers as chunks allow: nobody waits for a last, larger piece. */
+static void run_pieces(batch_job *job)
+{
+    const denoiser *d = job->d;
+    const int n = job->in.n, rounds = (n + d->workers * d->chunk - 1) / (d->workers * d->chunk), pieces = rounds * d->workers;
+    job->piece = (n + pieces - 1) / pieces;
+    pool_run(d->p, (n + job->piece - 1) / job->piece, run_piece, job);
+}
+
+/* Images that all workers share, each in a plan of its own: a worker has one to begin with and
+ * helps with the others when nothing is left for it there. */
+static void run_shared(void *ctx, int task, int worker)
+{
+    (void)task;
+    batch_job *job = ctx;
+    nn_plan *const *plans = job->d->plans;
+    for (int i = 0; i < job->shared; i++)
+        note(job, nn_plan_help_forward(plans[(worker + i) % job->shared], worker / job->shared, plans[worker]));
+}
+
+static ddpm_status share_images(batch_job *job)
+{
+    denoiser *d = job->d;
+    for (int i = 0; i < job->shared; i++) {
+        nn_plan_bind(d->plans[i], job->w, NULL);
+        DDPM_TRY(set_inputs(d, d->plans[i], images_of(job, job->in.n + i, 1)));
+    }
+    for (int i = 0; i < job->shared; i++) nn_plan_begin_forward(d->plans[i], 1, d->workers / job->shared);
+    pool_run(d->p, d->workers, run_shared, job);
+    for (int i = 0; i < job->shared; i++) DDPM_TRY(nn_plan_get(d->plans[i], d->u.out, 1, output_of(job, job->in.n + i)));
+    return DDPM_OK;
 }
 
 ddpm_status denoiser_run(denoiser *d, const nn_weights *w, int n, const float *t, const int *y, const float *x, float *out)
 {
     assert(!d->u.key && (!d->u.y || y));
-    /* equal pieces in as few rounds of all workers as chunks allow: nobody waits for a last, larger piece */
-    const int rounds = (n + d->workers * d->chunk - 1) / (d->workers * d->chunk), pieces = rounds * d->workers;
-    batch_job job = { .d = d, .w = w, .in = { .n = n, .x = x, .t = t, .y = y }, .out = out, .piece = (n + pieces - 1) / pieces };
-    pool_run(d->p, (n + job.piece - 1) / job.piece, run_piece, &job);
+    const int shared = denoiser_shared(n, d->workers);
+    batch_job job = { .d = d, .w = w, .in = { .n = n - shared, .x = x, .t = t, .y = y }, .out = out, .shared = shared };
+    if (job.in.n) run_pieces(&job);
+    if (shared) note(&job, share_images(&job));
     if (job.status != DDPM_OK) return ddpm_fail(job.status, "running the network failed: %s", ddpm_strerror(job.status));
     return DDPM_OK;
 }

@@ -23,8 +23,16 @@ nn_plan         *denoiser_plan(denoiser *d, int worker); /* for tests, features 
 int              denoiser_chunk(const denoiser *d);
 size_t           denoiser_bytes(const denoiser *d);      /* activations of all plans              */
 
-/* All workers: any n images. x [n,h,w,in], t [n], y [n] (NULL when unconditional), out [n,h,w,out]. */
+/* All workers: any n images. x [n,h,w,in], t [n], y [n] (NULL when unconditional), out [n,h,w,out].
+ * The last denoiser_shared of them are computed by several workers each, so that few images use all threads too. */
 ddpm_status denoiser_run(denoiser *d, const nn_weights *w, int n, const float *t, const int *y, const float *x, float *out);
+
+/* What is left when every worker has had as many images as the others, where it is at most half as many as there are workers. */
+static inline int denoiser_shared(int n, int workers)
+{
+    const int rest = n % workers;
+    return 2 * rest <= workers ? rest : 0;
+}
 
 /* One worker, n <= chunk images, for training. key [n,4]: dropout addresses, NULL without dropout. */
 typedef struct { int n; const float *x, *t; const int *y, *key; } denoiser_input;

@@ -61,6 +61,7 @@ static nn_tensor *res_block(const builder *b, nn_tensor *x, nn_tensor *x2, int o
     if (!x) return NULL;
     const bool film = b->c->scale_shift_norm;
     nn_graph *g = b->g;
+    nn_block_begin(g);
     nn_tensor *h = norm_silu(b, "in_layers.0", (nn_norm_args){ .x = x, .x2 = x2 });
     if (size == HALVE) {
         h = nn_avg_pool(g, h);
@@ -75,7 +76,9 @@ static nn_tensor *res_block(const builder *b, nn_tensor *x, nn_tensor *x2, int o
         x = layer(b, "skip_connection", (nn_conv_args){ .x = x, .x2 = x2, .out = out }, false);
     else if (x2)
         x = nn_concat(g, x, x2);
-    return layer(b, "out_layers.3", (nn_conv_args){ .x = h, .residual = x, .out = out, .kernel = 3, .pad = 1 }, true);
+    h = layer(b, "out_layers.3", (nn_conv_args){ .x = h, .residual = x, .out = out, .kernel = 3, .pad = 1 }, true);
+    nn_block_end(g);
+    return h;
 }
 
 /* x [n,h,w,c] -> [n,h,w,c]; every position attends to every other */
@@ -85,10 +88,13 @@ static nn_tensor *attention_block(const builder *b, nn_tensor *x)
     const unet_config *c = b->c;
     const int width = x->shape.c, own = b->up && c->num_heads_upsample ? c->num_heads_upsample : c->num_heads;
     const int heads = c->num_head_channels ? width / c->num_head_channels : own;
+    nn_block_begin(b->g);
     nn_tensor *h = nn_group_norm(b->g, "norm", (nn_norm_args){ .x = x, .groups = c->groups, .eps = c->eps });
     h = layer(b, "qkv", (nn_conv_args){ .x = h, .out = 3 * width, .kind = NN_PARAM_CONV1D }, false);
     h = nn_attention(b->g, h, heads, c->new_attention_order ? NN_QKV_HEADS : NN_HEADS_QKV);
-    return layer(b, "proj_out", (nn_conv_args){ .x = h, .residual = x, .out = width, .kind = NN_PARAM_CONV1D }, true);
+    h = layer(b, "proj_out", (nn_conv_args){ .x = h, .residual = x, .out = width, .kind = NN_PARAM_CONV1D }, true);
+    nn_block_end(b->g);
+    return h;
 }
 
 /* One level down, in block `index`. */
@@ -184,6 +190,7 @@ unet unet_build(nn_graph *g, const unet_config *c, int n, bool train, bool input
     unet u = { .x = nn_input(g, "x", (nn_shape){ n, c->height, c->width, c->in_channels }, NN_F32, input_grad),
                .t = nn_input(g, "t", (nn_shape){ n, 1, 1, 1 }, NN_F32, false) };
     if (c->num_classes) u.y = nn_input(g, "y", (nn_shape){ n, 1, 1, 1 }, NN_I32, false);
+    g->recompute = c->recompute;
     if (train && c->dropout > 0) u.key = nn_input(g, "key", (nn_shape){ n, 1, 1, 4 }, NN_I32, false);
 
     builder b = { .g = g, .c = c, .key = u.key };

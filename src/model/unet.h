@@ -39,6 +39,7 @@ typedef struct {
     double freq_shift;                       /* exponent i / (half - freq_shift): OpenAI 0, Ho 1    */
     double dropout;
     unet_init init;
+    nn_recompute recompute;                  /* of training plans; blocks are the residual and the attention blocks */
 } unet_config;
 
 typedef struct {

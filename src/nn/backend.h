@@ -9,8 +9,16 @@
  * operator declared (nn_op_info.saves) plus `aux` and `dout`; it overwrites
  * every activation din that is not NULL and writes or continues parameter
  * gradients (op.h). No kernel allocates, waits for the host, or keeps state
- * between calls except in what `prepare` returned, and one call uses one
- * thread: parallel work is several plans (model/denoiser.h). */
+ * between calls except in what `prepare` returned.
+ *
+ * Parallel work is several plans (model/denoiser.h). Where there are fewer
+ * images than threads, threads may also share a plan (nn_plan_help_forward): then
+ * a forward call is made for each of `parts` in each of the kernel's phases, by any
+ * threads at any times, and does a share of the work, such that a phase writes
+ * every element once, no share reads what another of its phase writes, and the
+ * bits of `out` and `aux` are those of one part. A share may be empty. A phase
+ * begins when all shares of the one before are done. A kernel without phases is
+ * called once. With one part every kernel does all its work in one call. */
 #ifndef DDPM_NN_BACKEND_H
 #define DDPM_NN_BACKEND_H
 
@@ -31,6 +39,8 @@ typedef struct {
     const void    *dout;              /* backward only; dtype of node->out       */
     void          *din[NN_MAX_IN];    /* backward only; dtype of the operand; parameters: f32 slices of the gradient slab */
     void          *scratch;           /* the size prepare() asked for, 64-byte aligned */
+    int            part, parts;       /* forward: which share of the call, of how many; 0 of 1: all of it */
+    int            phase;             /* forward with several parts: 0 .. phases - 1 */
 } nn_call;
 
 typedef struct {
@@ -43,6 +53,7 @@ typedef struct {
      * all plans (nn/weights.h). `backward`: what the backward pass needs too. NULL: none. */
     size_t      (*pack_bytes)(nn_backend *b, const nn_node *node, bool backward);
     void        (*pack)(nn_backend *b, const nn_node *node, bool backward, const float *weight, void *packed);
+    int         phases;            /* forward divides its work among nn_call.parts, in so many steps; 0: it does not */
 } nn_kernel;
 
 struct adam_config;

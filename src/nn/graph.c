@@ -10,13 +10,14 @@
 enum { MAX_DIM = 1 << 24 };              /* so that sums and doubles of dimensions stay in an int */
 static const size_t MAX_LEN = (size_t)1 << 40;
 
-nn_graph *nn_graph_new(nn_dtype dtype)
+nn_graph *nn_graph_new(nn_dtype precision)
 {
-    assert(dtype != NN_I32);
+    assert(precision != NN_I32);
     nn_graph *g = calloc(1, sizeof *g);
     if (!g) return NULL;
     g->mem = arena_new();
-    g->dtype = dtype;
+    g->dtype = precision == NN_BF16 ? NN_BF16 : NN_F32;
+    g->products = precision == NN_F32X3 ? NN_F32X3 : NN_F32;
     g->scope = "";
     if (!g->mem) {
         free(g);
@@ -69,6 +70,14 @@ void nn_scope(nn_graph *g, const char *fmt, ...)
     else out_of_memory(g, buf);
 }
 
+void nn_block_begin(nn_graph *g)
+{
+    assert(!g->block);
+    g->block = ++g->n_blocks;
+}
+
+void nn_block_end(nn_graph *g) { g->block = 0; }
+
 static ddpm_status check_shape(nn_shape s)
 {
     const int dims[4] = { s.n, s.h, s.w, s.c };
@@ -95,7 +104,7 @@ static nn_tensor *new_tensor(nn_graph *g, nn_role role, nn_dtype dtype, nn_shape
 
 nn_tensor *nn_input(nn_graph *g, const char *name, nn_shape shape, nn_dtype dtype, bool needs_grad)
 {
-    assert(dtype != NN_I32 || !needs_grad);
+    assert(dtype != NN_F32X3 && (dtype != NN_I32 || !needs_grad));
     if (g->status != DDPM_OK) return NULL;
     const ddpm_status s = check_shape(shape);
     if (s != DDPM_OK) return fail_at(g, s, name);
@@ -143,16 +152,18 @@ static nn_tensor *append(nn_graph *g, nn_node node, const char *name, bool f32_o
     *d = node;
     d->name = full;
     d->index = g->n_nodes;
+    d->block = g->block;
     for (int i = 0; i < nn_ops[d->op].min_in; i++)
         if (!d->in[i]) return fail_at(g, ddpm_fail(DDPM_EINVAL, "operand %d is missing", i), full);
     d->out = new_tensor(g, NN_ACTIVATION, NN_F32, (nn_shape){ 1, 1, 1, 1 }, full);
     if (!d->out) return NULL;
+    d->out->node = d->index;
     ddpm_status s = nn_ops[d->op].infer(d);
     if (s == DDPM_OK) s = check_shape(d->out->shape);
     if (s != DDPM_OK) return fail_at(g, s, full);
 
     if (many_pixels(d->out->shape) && !f32_out) d->out->dtype = g->dtype;
-    d->compute = touches_bf16(d) ? NN_BF16 : NN_F32;
+    d->compute = touches_bf16(d) ? NN_BF16 : g->products;
     for (int i = 0; i < NN_MAX_IN; i++) d->out->needs_grad |= d->in[i] && d->in[i]->needs_grad;
     g->nodes[g->n_nodes++] = d;
     return d->out;

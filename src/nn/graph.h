@@ -14,6 +14,10 @@
 
 enum { NN_MAX_NODES = 2048, NN_MAX_TENSORS = 8192 };
 
+/* What a training plan does not keep for backward but computes again there: nothing, the outputs of cheap
+ * operators (nn_op_info), or these and all that blocks do not hand on. Never changes a bit. */
+typedef enum { NN_RECOMPUTE_NONE, NN_RECOMPUTE_CHEAP, NN_RECOMPUTE_BLOCKS } nn_recompute;
+
 typedef struct {
     arena      *mem;                      /* owns nodes, tensors and names       */
     nn_params   params;                   /* owned                               */
@@ -21,17 +25,25 @@ typedef struct {
     nn_node    *nodes[NN_MAX_NODES];      /* in execution order                  */
     int         n_tensors, n_nodes;
     nn_dtype    dtype;                    /* of activations with more than one pixel; others are f32 */
+    nn_dtype    products;                 /* of f32 operands: NN_F32 or NN_F32X3 (op.h)  */
+    nn_recompute recompute;
+    int         n_blocks, block;          /* block: of the nodes being created; 0: none */
     const char *scope;                    /* prefix of names, e.g. "out."        */
     ddpm_status status;                   /* first error, or DDPM_OK             */
     const char *error;                    /* names the node that failed          */
 } nn_graph;
 
-nn_graph   *nn_graph_new(nn_dtype dtype);            /* NULL when out of memory     */
+/* precision: NN_F32; NN_BF16, stored and multiplied; or NN_F32X3, stored in f32. NULL when out of memory. */
+nn_graph   *nn_graph_new(nn_dtype precision);
 void        nn_graph_free(nn_graph *g);
 ddpm_status nn_graph_status(const nn_graph *g);      /* also sets the thread's sentence */
 
 /* Names created until the next call are prefixed; "" returns to the root. */
 void nn_scope(nn_graph *g, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Nodes created between these two form a block, a unit of NN_RECOMPUTE_BLOCKS. Blocks do not nest. */
+void nn_block_begin(nn_graph *g);
+void nn_block_end(nn_graph *g);
 
 nn_tensor *nn_input(nn_graph *g, const char *name, nn_shape shape, nn_dtype dtype, bool needs_grad);
 

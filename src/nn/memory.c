@@ -3,6 +3,7 @@
 #include "base/checked.h"
 
 #include <assert.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +14,25 @@ static int larger_first(const void *a, const void *b)
     if (x->born != y->born) return x->born < y->born ? -1 : 1;
     return x < y ? -1 : x > y;           /* of one array: the result must not depend on qsort */
 }
+
+static int longer_first(const void *a, const void *b)
+{
+    const nn_span *x = *(nn_span *const *)a, *y = *(nn_span *const *)b;
+    const int longer = (y->dies - y->born) - (x->dies - x->born);
+    return longer ? longer : larger_first(a, b);
+}
+
+static int more_first(const void *a, const void *b)     /* size times length */
+{
+    const nn_span *x = *(nn_span *const *)a, *y = *(nn_span *const *)b;
+    const double p = (double)x->size * (x->dies - x->born + 1), q = (double)y->size * (y->dies - y->born + 1);
+    return p != q ? (p < q) - (p > q) : larger_first(a, b);
+}
+
+typedef int (*span_order)(const void *a, const void *b);
+
+static const span_order ORDERS[] = { larger_first, longer_first, more_first };
+enum { N_ORDERS = sizeof ORDERS / sizeof *ORDERS };
 
 static size_t rounded(size_t size) { return (size + NN_ALIGNMENT - 1) / NN_ALIGNMENT * NN_ALIGNMENT; }
 
@@ -39,6 +59,34 @@ static void place_one(nn_span *s, nn_span **placed, int n)
     placed[where] = s;
 }
 
+/* `list` has room for n more. Returns the end of the last span. */
+static size_t place_all(nn_span **list, int n, span_order order)
+{
+    size_t total = 0;
+    qsort(list, (size_t)n, sizeof *list, order);
+    for (int i = 0; i < n; i++) {
+        place_one(list[i], list + n, i);
+        const size_t end = list[i]->offset + rounded(list[i]->size);
+        if (end > total) total = end;
+    }
+    return total;
+}
+
+/* Each order wins for some networks. */
+static size_t place_best(nn_span **list, int n)
+{
+    size_t least = SIZE_MAX, total = 0;
+    int best = 0;
+    for (int i = 0; i < N_ORDERS; i++) {
+        total = place_all(list, n, ORDERS[i]);
+        if (total < least) {
+            least = total;
+            best = i;
+        }
+    }
+    return best == N_ORDERS - 1 ? total : place_all(list, n, ORDERS[best]);
+}
+
 ddpm_status nn_memory_place(nn_span *spans, int count, size_t *total)
 {
     assert(count >= 0);
@@ -57,14 +105,7 @@ ddpm_status nn_memory_place(nn_span *spans, int count, size_t *total)
         size_t padded;
         fits = fits && checked_add(spans[i].size, NN_ALIGNMENT, &padded) && checked_add(sum, padded, &sum);
     }
-    if (fits) {
-        qsort(list, (size_t)n, sizeof *list, larger_first);
-        for (int i = 0; i < n; i++) {
-            place_one(list[i], list + n, i);
-            const size_t end = list[i]->offset + rounded(list[i]->size);
-            if (end > *total) *total = end;
-        }
-    }
+    if (fits) *total = place_best(list, n);
     free(list);
     return fits ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "%d buffers need more memory than can be addressed", n);
 }

@@ -1,7 +1,8 @@
 /* memory.h - the offset planner: lifetimes in, offsets out. A pure function.
  *
  * Two spans that are alive at a common step never overlap in memory. Not an
- * optimal packing (that is NP-hard): largest first, lowest free offset. */
+ * optimal packing (that is NP-hard): each takes the lowest free offset, the
+ * largest, the longest or the largest product first, whichever needs least. */
 #ifndef DDPM_NN_MEMORY_H
 #define DDPM_NN_MEMORY_H
 

@@ -168,15 +168,15 @@ static ddpm_status infer_embed(nn_node *d)
 #define IN(i) (1u << (i))
 
 const nn_op_info nn_ops[NN_OP_COUNT] = {
-    [NN_CONV2D]         = { "conv2d",         2, IN(CONV_X) | IN(CONV_W) | IN(CONV_X2), infer_conv2d },
+    [NN_CONV2D]         = { "conv2d",         2, IN(CONV_X) | IN(CONV_W) | IN(CONV_X2), false, infer_conv2d },
     [NN_GROUP_NORM]     = { "group_norm",     3, IN(NORM_X) | IN(NORM_GAMMA) | IN(NORM_BETA) | IN(NORM_X2) |
-                                                 IN(NORM_FILM) | IN(NORM_KEY), infer_group_norm },
-    [NN_SILU]           = { "silu",           1, IN(0), infer_silu },
-    [NN_ADD]            = { "add",            2, 0, infer_add },
-    [NN_CONCAT]         = { "concat",         2, 0, infer_concat },
-    [NN_UPSAMPLE]       = { "upsample",       1, 0, infer_upsample },
-    [NN_AVG_POOL]       = { "avg_pool",       1, 0, infer_avg_pool },
-    [NN_ATTENTION]      = { "attention",      1, IN(0) | NN_SAVE_OUT, infer_attention },
-    [NN_TIMESTEP_EMBED] = { "timestep_embed", 1, 0, infer_timestep_embed },
-    [NN_EMBED]          = { "embed",          2, IN(0), infer_embed },
+                                                 IN(NORM_FILM) | IN(NORM_KEY), true, infer_group_norm },
+    [NN_SILU]           = { "silu",           1, IN(0), true, infer_silu },
+    [NN_ADD]            = { "add",            2, 0, false, infer_add },
+    [NN_CONCAT]         = { "concat",         2, 0, false, infer_concat },
+    [NN_UPSAMPLE]       = { "upsample",       1, 0, true, infer_upsample },
+    [NN_AVG_POOL]       = { "avg_pool",       1, 0, false, infer_avg_pool },
+    [NN_ATTENTION]      = { "attention",      1, IN(0) | NN_SAVE_OUT, false, infer_attention },
+    [NN_TIMESTEP_EMBED] = { "timestep_embed", 1, 0, false, infer_timestep_embed },
+    [NN_EMBED]          = { "embed",          2, IN(0), false, infer_embed },
 };

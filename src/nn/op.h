@@ -67,7 +67,10 @@ typedef struct nn_node {
     nn_op       op;
     nn_attr     attr;
     int         index;          /* place in nn_graph.nodes                     */
-    nn_dtype    compute;        /* NN_BF16 (products of operands rounded to bf16, f32 sums) when an operand or `out` is bf16 */
+    int         block;          /* nn_block it belongs to; 0: none             */
+    nn_dtype    compute;        /* NN_BF16 (products of operands rounded to bf16, f32 sums) when an operand or `out` is bf16;
+                                 * else NN_F32X3 (a backend may sum three products of bf16 terms for each f32 product,
+                                 * within 2^-15 of it) where the graph allows it, or NN_F32 */
     nn_tensor  *in[NN_MAX_IN];
     nn_tensor  *out;
     nn_shape    aux;            /* nn_len(aux) == 0: none                      */
@@ -78,6 +81,7 @@ typedef struct {
     const char *name;
     int         min_in;        /* operands that must not be NULL: in[0 .. min_in-1]; conv's bias may be NULL */
     unsigned    saves;         /* bit i: backward reads in[i]; NN_SAVE_OUT     */
+    bool        cheap;         /* forward takes little time, and to keep what it reads for another run takes less memory than to keep `out` */
     /* Check operands, set out->shape and aux. DDPM_ESHAPE with a sentence on misfit. */
     ddpm_status (*infer)(nn_node *node);
 } nn_op_info;

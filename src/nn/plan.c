@@ -1,139 +1,45 @@
 #include "nn/plan.h"
 
-#include "nn/memory.h"
+#include "base/clock.h"
+#include "base/team.h"
+#include "nn/layout.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-/* Steps of a run, for lifetimes. N nodes: forward of node i is step i; the gradient
- * of `out` arrives at step N; backward of node i is step 2N - i. Inputs are set
- * before step 0 and therefore live from there. */
+typedef struct { int node, phase; } plan_step;
+
 struct nn_plan {
     const nn_graph  *g;
     nn_backend      *b;
     nn_mode          mode;
     const nn_tensor *out;
-    nn_span         *value, *grad, *aux, *sum;   /* by tensor, tensor, node, node * NN_MAX_IN + operand: one array */
-    nn_call         *calls;                      /* by node */
-    unsigned char   *first;                      /* by node: bit i, din[i] is the first gradient to arrive there */
+    nn_layout        l;
+    nn_call         *forward, *backward;         /* by node; the latter also runs a node's forward again. One array */
     int             *images;                     /* by tensor: inputs set and not yet consumed, their batch */
     double          *seconds;                    /* by node, forward; then by node, backward */
     unsigned char   *slab, *scratch;
-    size_t           slab_size, scratch_size, naive_size;
+    size_t           scratch_size;
+    plan_step       *steps;                      /* of threads that share the plan */
+    team            *team;                       /* hands out the steps            */
+    int              n_steps, parts;
     bool             bound, profile;
 };
 
-static int step_back(const nn_plan *p, int node) { return 2 * p->g->n_nodes - node; }
-static int last_step(const nn_plan *p) { return p->mode == NN_TRAIN ? 2 * p->g->n_nodes : p->g->n_nodes; }
-static int n_spans(const nn_graph *g) { return 2 * g->n_tensors + (1 + NN_MAX_IN) * g->n_nodes; }
-
-/* ---- lifetimes ---- */
-
-static void create(nn_span *s, size_t size, int step)
-{
-    assert(!s->size && size);
-    *s = (nn_span){ .size = size, .born = step, .dies = step };
-}
-
-static void need(nn_span *s, int step)
-{
-    assert(s->size && step >= s->born);
-    if (step > s->dies) s->dies = step;
-}
-
 static bool planned(const nn_tensor *t) { return t && t->role != NN_PARAM; }
-
-static size_t value_size(const nn_plan *p, const nn_tensor *t) { return p->b->value_bytes(p->b, t); }
-
-static void plan_forward(nn_plan *p)
-{
-    const nn_graph *g = p->g;
-    for (int i = 0; i < g->n_nodes; i++) {
-        const nn_node *d = g->nodes[i];
-        for (int k = 0; k < NN_MAX_IN; k++) {
-            const nn_tensor *t = d->in[k];
-            if (!planned(t)) continue;
-            nn_span *s = &p->value[t->id];
-            if (!s->size) create(s, value_size(p, t), 0);       /* the first reader of an input */
-            need(s, i);
-        }
-        create(&p->value[d->out->id], value_size(p, d->out), i);
-        if (nn_len(d->aux)) create(&p->aux[i], nn_len(d->aux) * sizeof(float), i);
-    }
-    need(&p->value[p->out->id], last_step(p));
-    if (p->mode != NN_KEEP) return;
-    for (int i = 0; i < g->n_tensors; i++)
-        if (p->value[i].size) need(&p->value[i], last_step(p));
-}
-
-/* What the backward of node i reads, and where the gradients it makes go. */
-static void plan_node_backward(nn_plan *p, int i)
-{
-    const nn_node *d = p->g->nodes[i];
-    const unsigned saves = nn_ops[d->op].saves;
-    const int step = step_back(p, i);
-    need(&p->grad[d->out->id], step);
-    if (p->aux[i].size) need(&p->aux[i], step);
-    if (saves & NN_SAVE_OUT) need(&p->value[d->out->id], step);
-    for (int k = 0; k < NN_MAX_IN; k++) {
-        const nn_tensor *t = d->in[k];
-        if (!planned(t)) continue;
-        if (saves & 1u << k) need(&p->value[t->id], step);
-        if (!t->needs_grad) continue;
-        nn_span *grad = &p->grad[t->id];
-        if (!grad->size) {
-            p->first[i] |= (unsigned char)(1u << k);
-            create(grad, value_size(p, t), step);
-        } else {
-            create(&p->sum[i * NN_MAX_IN + k], value_size(p, t), step);
-        }
-        if (t->role == NN_INPUT) need(grad, last_step(p));       /* read after the run */
-    }
-}
-
-static bool is_read(const nn_graph *g, const nn_tensor *t)
-{
-    for (int i = 0; i < g->n_nodes; i++)
-        for (int k = 0; k < NN_MAX_IN; k++)
-            if (g->nodes[i]->in[k] == t) return true;
-    return false;
-}
-
-/* Every output is read on the way to `out`, so each that needs a gradient gets one. */
-static bool has_backward(const nn_plan *p, int i)
-{
-    return p->mode == NN_TRAIN && p->g->nodes[i]->out->needs_grad;
-}
-
-static ddpm_status plan_backward(nn_plan *p)
-{
-    const nn_graph *g = p->g;
-    if (!p->out->needs_grad)
-        return ddpm_fail(DDPM_EINVAL, "%s: depends on no parameter, so there is nothing to train", p->out->name);
-    for (int i = 0; i < g->n_nodes; i++)
-        if (g->nodes[i]->out != p->out && !is_read(g, g->nodes[i]->out))
-            return ddpm_fail(DDPM_EINVAL, "%s: nobody reads its output, and it is not the network's", g->nodes[i]->name);
-    create(&p->grad[p->out->id], value_size(p, p->out), g->n_nodes);
-    for (int i = g->n_nodes - 1; i >= 0; i--)
-        if (has_backward(p, i)) plan_node_backward(p, i);
-    return DDPM_OK;
-}
 
 /* ---- construction ---- */
 
 static void *value_at(const nn_plan *p, const nn_tensor *t)
 {
-    assert(planned(t) && p->value[t->id].size);
-    return p->slab + p->value[t->id].offset;
+    assert(planned(t) && p->l.value[t->id].size);
+    return p->slab + p->l.value[t->id].offset;
 }
 
-static const nn_span *gradient_span(const nn_plan *p, int i, int k)
-{
-    const nn_tensor *t = p->g->nodes[i]->in[k];
-    return p->first[i] & 1u << k ? &p->grad[t->id] : &p->sum[i * NN_MAX_IN + k];
-}
+static void *late_value_at(const nn_plan *p, const nn_tensor *t) { return p->slab + nn_layout_late(&p->l, t)->offset; }
+
+static bool has_backward(const nn_plan *p, int i) { return nn_layout_has_backward(p->g, p->mode, i); }
 
 /* Kernels' states and the largest scratch any of them wants. */
 static ddpm_status prepare_kernels(nn_plan *p)
@@ -147,7 +53,7 @@ static ddpm_status prepare_kernels(nn_plan *p)
                              k->forward ? "gradient" : "forward pass", nn_ops[d->op].name);
         size_t want = 0;
         if (k->prepare) {
-            const ddpm_status s = k->prepare(p->b, d, &p->calls[i].state, &want);
+            const ddpm_status s = k->prepare(p->b, d, &p->forward[i].state, &want);
             if (s != DDPM_OK) return ddpm_context(s, "%s: ", d->name);
         }
         if (want > p->scratch_size) p->scratch_size = want;
@@ -159,17 +65,21 @@ static void set_addresses(nn_plan *p)
 {
     for (int i = 0; i < p->g->n_nodes; i++) {
         const nn_node *d = p->g->nodes[i];
-        nn_call *c = &p->calls[i];
-        const bool backward = has_backward(p, i);
+        nn_call *c = &p->forward[i], *late = &p->backward[i];
         c->node = d;
         c->scratch = p->scratch;
+        c->parts = 1;
         c->out = value_at(p, d->out);
-        if (p->aux[i].size) c->aux = (float *)(void *)(p->slab + p->aux[i].offset);
-        if (backward) c->dout = p->slab + p->grad[d->out->id].offset;
+        if (p->l.aux[i].size) c->aux = (float *)(void *)(p->slab + p->l.aux[i].offset);
+        *late = *c;
+        late->out = late_value_at(p, d->out);
+        const bool backward = has_backward(p, i);
+        if (backward) late->dout = p->slab + p->l.grad[d->out->id].offset;
         for (int k = 0; k < NN_MAX_IN; k++) {
             if (!planned(d->in[k])) continue;
             c->in[k] = value_at(p, d->in[k]);
-            if (backward && d->in[k]->needs_grad) c->din[k] = p->slab + gradient_span(p, i, k)->offset;
+            late->in[k] = late_value_at(p, d->in[k]);
+            if (backward && d->in[k]->needs_grad) late->din[k] = p->slab + nn_layout_gradient(&p->l, d, k)->offset;
         }
     }
 }
@@ -177,16 +87,11 @@ static void set_addresses(nn_plan *p)
 static ddpm_status allocate_tables(nn_plan *p)
 {
     const size_t tensors = (size_t)p->g->n_tensors, nodes = (size_t)p->g->n_nodes;
-    p->value = calloc((size_t)n_spans(p->g), sizeof *p->value);
-    p->calls = calloc(nodes, sizeof *p->calls);
-    p->first = calloc(nodes, sizeof *p->first);
+    p->forward = calloc(2 * nodes, sizeof *p->forward);
     p->images = calloc(tensors, sizeof *p->images);
     p->seconds = calloc(2 * nodes, sizeof *p->seconds);
-    if (!p->value || !p->calls || !p->first || !p->images || !p->seconds)
-        return ddpm_fail(DDPM_ENOMEM, "no memory to plan %zu nodes", nodes);
-    p->grad = p->value + tensors;
-    p->aux = p->grad + tensors;
-    p->sum = p->aux + nodes;
+    if (!p->forward || !p->images || !p->seconds) return ddpm_fail(DDPM_ENOMEM, "no memory to plan %zu nodes", nodes);
+    p->backward = p->forward + nodes;
     return DDPM_OK;
 }
 
@@ -194,22 +99,34 @@ static ddpm_status allocate_tables(nn_plan *p)
 static ddpm_status lay_out(nn_plan *p)
 {
     DDPM_TRY(allocate_tables(p));
-    plan_forward(p);
-    if (p->mode == NN_TRAIN) DDPM_TRY(plan_backward(p));
-    DDPM_TRY(nn_memory_place(p->value, n_spans(p->g), &p->slab_size));
-    DDPM_TRY(prepare_kernels(p));
-    for (int i = 0; i < n_spans(p->g); i++) p->naive_size += p->value[i].size;
-    p->naive_size += p->scratch_size;
-    return DDPM_OK;
+    DDPM_TRY(nn_layout_make(p->g, p->b, p->mode, p->out, &p->l));
+    return prepare_kernels(p);
+}
+
+/* What threads that share the plan do, phase after phase of node after node. */
+static int n_phases(const nn_plan *p, int i)
+{
+    const int phases = p->b->kernels[p->g->nodes[i]->op].phases;
+    return phases ? phases : 1;
+}
+
+static ddpm_status plan_steps(nn_plan *p)
+{
+    for (int i = 0; i < p->g->n_nodes; i++) p->n_steps += n_phases(p, i);
+    p->steps = calloc((size_t)p->n_steps, sizeof *p->steps);
+    if (!p->steps) return ddpm_fail(DDPM_ENOMEM, "no memory to plan %d steps", p->n_steps);
+    for (int i = 0, at = 0; i < p->g->n_nodes; i++)
+        for (int phase = 0; phase < n_phases(p, i); phase++) p->steps[at++] = (plan_step){ i, phase };
+    return team_new(&p->team);
 }
 
 static ddpm_status allocate_memory(nn_plan *p)
 {
-    ddpm_status s = p->b->alloc(p->b, p->slab_size, (void **)&p->slab);
+    ddpm_status s = p->b->alloc(p->b, p->l.size, (void **)&p->slab);
     if (s == DDPM_OK && p->scratch_size) s = p->b->alloc(p->b, p->scratch_size, (void **)&p->scratch);
     if (s != DDPM_OK) return ddpm_context(s, "allocating %zu bytes of activations: ", nn_plan_bytes(p));
     set_addresses(p);
-    return DDPM_OK;
+    return plan_steps(p);
 }
 
 static ddpm_status begin(const nn_graph *g, nn_backend *b, nn_mode mode, const nn_tensor *out, nn_plan **plan)
@@ -251,17 +168,18 @@ ddpm_status nn_plan_measure(const nn_graph *g, nn_backend *b, nn_mode mode, cons
 void nn_plan_free(nn_plan *p)
 {
     if (!p) return;
-    for (int i = 0; p->calls && i < p->g->n_nodes; i++) {
+    for (int i = 0; p->forward && i < p->g->n_nodes; i++) {
         const nn_kernel *k = &p->b->kernels[p->g->nodes[i]->op];
-        if (k->release && p->calls[i].state) k->release(p->b, p->calls[i].state);
+        if (k->release && p->forward[i].state) k->release(p->b, p->forward[i].state);
     }
     if (p->slab) p->b->free(p->b, p->slab);
     if (p->scratch) p->b->free(p->b, p->scratch);
-    free(p->value);
-    free(p->calls);
-    free(p->first);
+    nn_layout_free(&p->l);
+    free(p->forward);
     free(p->images);
     free(p->seconds);
+    team_free(p->team);
+    free(p->steps);
     free(p);
 }
 
@@ -271,13 +189,13 @@ void nn_plan_bind(nn_plan *p, const nn_weights *w, float *grads)
     const float *values = nn_weights_values(w);
     for (int i = 0; i < p->g->n_nodes; i++) {
         const nn_node *d = p->g->nodes[i];
-        nn_call *c = &p->calls[i];
-        c->packed = nn_weights_packed(w, i);
+        nn_call *c = &p->forward[i], *late = &p->backward[i];
+        c->packed = late->packed = nn_weights_packed(w, i);
         for (int k = 0; k < NN_MAX_IN; k++) {
             if (!d->in[k] || d->in[k]->role != NN_PARAM) continue;
             const size_t offset = p->g->params.list[d->in[k]->param].offset;
-            c->in[k] = values + offset;
-            if (has_backward(p, i)) c->din[k] = grads + offset;
+            c->in[k] = late->in[k] = values + offset;
+            if (has_backward(p, i)) late->din[k] = grads ? grads + offset : NULL;
         }
     }
     p->bound = true;
@@ -288,7 +206,7 @@ void nn_plan_bind(nn_plan *p, const nn_weights *w, float *grads)
 ddpm_status nn_plan_set(nn_plan *p, const nn_tensor *t, int n, const void *host)
 {
     assert(t->role == NN_INPUT && n >= 1 && n <= t->shape.n);
-    if (!p->value[t->id].size) return DDPM_OK;          /* an input that no node reads */
+    if (!p->l.value[t->id].size) return DDPM_OK;          /* an input that no node reads */
     p->images[t->id] = n;
     return p->b->upload(p->b, t, n, host, value_at(p, t));
 }
@@ -298,38 +216,70 @@ static void check_inputs(nn_plan *p, int n)
 {
     for (int i = 0; i < p->g->n_tensors; i++) {
         const nn_tensor *t = p->g->tensors[i];
-        if (t->role != NN_INPUT || !p->value[i].size) continue;
+        if (t->role != NN_INPUT || !p->l.value[i].size) continue;
         assert(p->images[i] == n && "nn_plan_set every input for this batch before every run");
         if (p->mode != NN_KEEP) p->images[i] = 0;
     }
     (void)n;
 }
 
-static double now(void)
+/* `late`: in the backward pass, where a node's forward may run again too. */
+static ddpm_status call_kernel(nn_plan *p, const nn_call *c, bool late, bool backward)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+    const nn_kernel *k = &p->b->kernels[c->node->op];
+    const bool profile = p->profile && c->part == 0;
+    const double start = profile ? clock_now() : 0;
+    const ddpm_status s = (backward ? k->backward : k->forward)(p->b, c);
+    if (profile) p->seconds[c->node->index + (late ? p->g->n_nodes : 0)] += clock_now() - start;
+    return s;
 }
 
-static ddpm_status call_kernel(nn_plan *p, int i, bool backward)
+static void begin_forward(nn_plan *p, int n)
 {
-    const nn_kernel *k = &p->b->kernels[p->g->nodes[i]->op];
-    const double start = p->profile ? now() : 0;
-    const ddpm_status s = (backward ? k->backward : k->forward)(p->b, &p->calls[i]);
-    if (p->profile) p->seconds[i + (backward ? p->g->n_nodes : 0)] += now() - start;
-    return s;
+    assert(p->bound && n >= 1 && n <= p->out->shape.n);
+    check_inputs(p, n);
+    for (int i = 0; i < p->g->n_nodes; i++) p->forward[i].n = p->backward[i].n = n;
 }
 
 ddpm_status nn_plan_forward(nn_plan *p, int n)
 {
-    assert(p->bound && n >= 1 && n <= p->out->shape.n);
-    check_inputs(p, n);
-    for (int i = 0; i < p->g->n_nodes; i++) {
-        p->calls[i].n = n;
-        DDPM_TRY(call_kernel(p, i, false));
-    }
+    begin_forward(p, n);
+    for (int i = 0; i < p->g->n_nodes; i++) DDPM_TRY(call_kernel(p, &p->forward[i], false, false));
     return DDPM_OK;
+}
+
+/* ---- forward by several threads ---- */
+
+void nn_plan_begin_forward(nn_plan *p, int n, int parts)
+{
+    begin_forward(p, n);
+    p->parts = parts < TEAM_MAX_PARTS ? parts : TEAM_MAX_PARTS;
+    team_begin(p->team, p->n_steps, p->parts);
+}
+
+static ddpm_status call_share(nn_plan *p, team_share share, void *scratch)
+{
+    const plan_step step = p->steps[share.step];
+    nn_call c = p->forward[step.node];
+    const bool whole = p->parts == 1 || p->b->kernels[c.node->op].phases == 0;
+    if (whole && (share.part > 0 || step.phase > 0)) return DDPM_OK;
+    c.part = share.part;
+    c.parts = whole ? 1 : p->parts;
+    c.phase = step.phase;
+    c.scratch = scratch;
+    return call_kernel(p, &c, false, false);
+}
+
+/* After a failure this thread does the rest of its shares too: others wait for them. */
+ddpm_status nn_plan_help_forward(nn_plan *p, int helper, const nn_plan *lender)
+{
+    assert(lender->scratch_size >= p->scratch_size);
+    ddpm_status first = DDPM_OK;
+    for (team_share share = TEAM_NOTHING; team_next(p->team, helper, &share);) {
+        const ddpm_status s = call_share(p, share, lender->scratch);
+        if (first == DDPM_OK) first = s;
+    }
+    return first;
 }
 
 ddpm_status nn_plan_get(nn_plan *p, const nn_tensor *t, int n, float *host)
@@ -344,23 +294,23 @@ static void sum_gradients(nn_plan *p, int i, int n)
 {
     const nn_node *d = p->g->nodes[i];
     for (int k = 0; k < NN_MAX_IN; k++) {
-        if (!p->sum[i * NN_MAX_IN + k].size) continue;
+        if (!p->l.sum[i * NN_MAX_IN + k].size) continue;
         const nn_tensor *t = d->in[k];
-        p->b->accumulate(p->b, t, n, p->slab + p->grad[t->id].offset, p->calls[i].din[k]);
+        p->b->accumulate(p->b, t, n, p->slab + p->l.grad[t->id].offset, p->backward[i].din[k]);
     }
 }
 
 ddpm_status nn_plan_backward(nn_plan *p, int n, const float *host_dout, bool accumulate)
 {
     assert(p->mode == NN_TRAIN && p->bound && n >= 1 && n <= p->out->shape.n);
-    DDPM_TRY(p->b->upload(p->b, p->out, n, host_dout, p->slab + p->grad[p->out->id].offset));
-    for (int i = p->g->n_nodes - 1; i >= 0; i--) {
-        nn_call *c = &p->calls[i];
-        if (!has_backward(p, i)) continue;
+    DDPM_TRY(p->b->upload(p->b, p->out, n, host_dout, p->slab + p->l.grad[p->out->id].offset));
+    for (int k = 0; k < p->l.n_back; k++) {
+        const nn_back_step step = p->l.back[k];
+        nn_call *c = &p->backward[step.node];
         assert(c->n == n && "backward follows a forward of the same batch");
         c->accumulate = accumulate;
-        DDPM_TRY(call_kernel(p, i, true));
-        sum_gradients(p, i, n);
+        DDPM_TRY(call_kernel(p, c, true, !step.again));
+        if (!step.again) sum_gradients(p, step.node, n);
     }
     return DDPM_OK;
 }
@@ -369,17 +319,17 @@ ddpm_status nn_plan_get_grad(nn_plan *p, const nn_tensor *t, int n, float *host)
 {
     assert(p->mode == NN_TRAIN && t->role == NN_INPUT && t->needs_grad);
     assert(n >= 1 && n <= t->shape.n);
-    if (!p->grad[t->id].size) {                         /* no node reads it */
+    if (!p->l.grad[t->id].size) {                         /* no node reads it */
         memset(host, 0, (size_t)n * nn_image_len(t->shape) * sizeof *host);
         return DDPM_OK;
     }
-    return p->b->download(p->b, t, n, p->slab + p->grad[t->id].offset, host);
+    return p->b->download(p->b, t, n, p->slab + p->l.grad[t->id].offset, host);
 }
 
 /* ---- reports ---- */
 
-size_t nn_plan_bytes(const nn_plan *p)       { return p->slab_size + p->scratch_size; }
-size_t nn_plan_bytes_naive(const nn_plan *p) { return p->naive_size; }
+size_t nn_plan_bytes(const nn_plan *p)       { return p->l.size + p->scratch_size; }
+size_t nn_plan_bytes_naive(const nn_plan *p) { return p->l.naive + p->scratch_size; }
 
 void nn_plan_profile(nn_plan *p, bool on)
 {

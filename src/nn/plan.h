@@ -1,7 +1,7 @@
 /* plan.h - a graph made executable on one backend: addresses and kernels.
  *
  * All memory is laid out when the plan is made. Running a plan allocates
- * nothing. One caller at a time; several plans of one graph run in parallel.
+ * nothing. One caller at a time, except of nn_plan_help_forward; several plans of one graph run in parallel.
  *
  *   NN_INFER  activations share memory as soon as their last reader is done
  *   NN_TRAIN  keeps exactly what each backward declared it reads
@@ -28,6 +28,14 @@ void        nn_plan_bind(nn_plan *p, const nn_weights *w, float *grads);
 ddpm_status nn_plan_set(nn_plan *p, const nn_tensor *input, int n, const void *host);
 ddpm_status nn_plan_forward(nn_plan *p, int n);
 ddpm_status nn_plan_get(nn_plan *p, const nn_tensor *t, int n, float *host);   /* `out`; NN_KEEP: any value */
+
+/* nn_plan_forward by several threads, for the same bits: one begins, cutting the work of every node in
+ * `parts`, then any number of threads, at least one, help, each until nothing is left for it. When all have
+ * returned the pass is done. `helper`: which parts a thread prefers, so that it meets the pixels that it wrote.
+ * `lender`: a plan of the same graph, backend and mode, or p itself, whose scratch nobody else uses
+ * meanwhile. A failure is returned to the thread that met it; the output is then undefined. */
+void        nn_plan_begin_forward(nn_plan *p, int n, int parts);
+ddpm_status nn_plan_help_forward(nn_plan *p, int helper, const nn_plan *lender);
 
 /* host_dout: d(loss)/d(out), f32 [n,...]. Fills the gradient slab: from zero, or
  * continuing it when `accumulate`. Follows nn_plan_forward of the same n images, once. */

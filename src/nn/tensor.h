@@ -9,7 +9,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-typedef enum { NN_F32, NN_BF16, NN_I32 } nn_dtype;
+/* NN_F32X3 is a precision of products (nn_node.compute), never the type of a tensor. */
+typedef enum { NN_F32, NN_BF16, NN_I32, NN_F32X3 } nn_dtype;
 typedef enum { NN_INPUT, NN_PARAM, NN_ACTIVATION } nn_role;
 typedef struct { int n, h, w, c; } nn_shape;
 
@@ -20,6 +21,7 @@ typedef struct nn_tensor {
     nn_shape    shape;       /* n is the largest batch a plan will run          */
     bool        needs_grad;  /* a parameter, or an input that asked for it, is upstream */
     int         param;       /* NN_PARAM: index into nn_params.list             */
+    int         node;        /* NN_ACTIVATION: index of the node that writes it */
     const char *name;        /* "input_blocks.1.0.in_layers.2.weight"           */
 } nn_tensor;
 

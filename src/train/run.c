@@ -1,22 +1,13 @@
 #include "train/run.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <math.h>
 #include <stdio.h>
-#include <time.h>
 
-/* Sums since the last log line. */
-typedef struct { step_report sum; int steps; double start, wait; } window;
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static void window_reset(window *w, loader *l) { *w = (window){ .start = now(), .wait = loader_wait_seconds(l) }; }
+/* Sums since the last log line; before: the times of the run up to there. */
+typedef struct { step_report sum; int steps; run_times before; } window;
 
 static void window_add(window *w, const step_report *r)
 {
@@ -57,22 +48,35 @@ typedef struct {
     const run_hooks *h;
     trainer_state   *s;
     window           w;
-    double           begin, speed;
+    double           charged, speed;   /* the moment up to which c->times counts; images/s of the last log line */
     int64_t          saved, best;   /* steps of the last checkpoint and of the best one, of this process */
 } loop;
 
 static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
 
+/* What was done since the last call was this. */
+static void charge(loop *l, run_activity a)
+{
+    const double now = clock_now(), seconds = now - l->charged;
+    l->c->times.seconds[a] += seconds;
+    l->c->times.total += seconds;
+    l->charged = now;
+}
+
+/* Speeds in the log are those of training steps, without what was done between them. */
 static ddpm_status log_line(loop *l, double val)
 {
-    const double seconds = now() - l->w.start, done = (double)l->w.steps * l->c->batch;
-    l->speed = seconds > 0 ? done / seconds : 0;
-    const log_entry e = { .step = l->s->step, .samples = l->s->step * l->c->batch, .dropped = l->s->dropped, .mean = window_mean(&l->w),
-                          .images_per_s = l->speed, .seconds = now() - l->begin, .val = val,
-                          .wait_share = seconds > 0 ? (loader_wait_seconds(l->c->data) - l->w.wait) / seconds : 0 };
+    const run_times *t = &l->c->times, *before = &l->w.before;
+    double seconds[RUN_ACTIVITIES];
+    log_entry e = { .step = l->s->step, .samples = l->s->step * l->c->batch, .dropped = l->s->dropped, .mean = window_mean(&l->w), .seconds = t->total, .val = val };
+    for (int a = 0; a < RUN_ACTIVITIES; a++) {
+        seconds[a] = t->seconds[a] - before->seconds[a];
+        e.share[a] = seconds[a] / (t->total - before->total);
+    }
+    e.images_per_s = l->speed = l->w.steps * l->c->batch / (seconds[DOING_STEP] + seconds[DOING_WAIT] + seconds[DOING_LOG]);
     const ddpm_status status = runlog_write(l->c->log, &e);
     if (status == DDPM_EIO) log_warn("%s; training goes on", ddpm_last_error());
-    window_reset(&l->w, l->c->data);
+    l->w = (window){ .before = *t };
     return status == DDPM_EIO ? DDPM_OK : status;
 }
 
@@ -81,6 +85,7 @@ static ddpm_status log_line(loop *l, double val)
 static ddpm_status save(loop *l, bool best)
 {
     const ddpm_status status = l->h->save(l->h->ctx, l->s->step, best);
+    charge(l, DOING_SAVE);
     if (status == DDPM_OK) *(best ? &l->best : &l->saved) = l->s->step;
     if (status != DDPM_EIO && status != DDPM_ENUMERIC) return status;
     log_warn("the checkpoint of step %lld was not saved: %s; training goes on", (long long)l->s->step, ddpm_last_error());
@@ -92,6 +97,7 @@ static ddpm_status validate(loop *l, double *val)
     *val = -1;
     if (!l->h->validate || !due(l->s->step, l->c->val_every)) return DDPM_OK;
     DDPM_TRY(l->h->validate(l->h->ctx, val));
+    charge(l, DOING_VALIDATE);
     const double before = *l->c->best_val;
     if (!isfinite(*val) || (before >= 0 && *val >= before)) return DDPM_OK;
     *l->c->best_val = *val;
@@ -100,14 +106,12 @@ static ddpm_status validate(loop *l, double *val)
     return status;
 }
 
-/* Speeds in the log are those of training steps, without what was done between them. */
-static void pause_window(loop *l, double since) { l->w.start += now() - since; }
-
 /* A grid is for looking at: without one, the run is as good. */
-static void draw(const loop *l)
+static void draw(loop *l)
 {
     if (!l->h->draw || !due(l->s->step, l->c->draw_every)) return;
     if (l->h->draw(l->h->ctx, l->s->step) != DDPM_OK) log_warn("no samples of step %lld: %s; training goes on", (long long)l->s->step, ddpm_last_error());
+    charge(l, DOING_DRAW);
 }
 
 /* What follows a step. */
@@ -115,19 +119,18 @@ static ddpm_status housekeeping(loop *l, const step_report *r)
 {
     const run_config *c = l->c;
     const int64_t step = l->s->step;
-    double val, since = now();
+    double val;
     DDPM_TRY(validate(l, &val));
-    pause_window(l, since);
     const bool logged = due(step, c->log_every) || val >= 0 || step == c->steps;
     if (logged) DDPM_TRY(log_line(l, val));
-    since = now();
+    charge(l, DOING_LOG);
     if (due(step, c->save_every) && step != c->steps) DDPM_TRY(save(l, false));
     draw(l);
-    pause_window(l, since);
     const double left = c->steps ? (double)(c->steps - step) * c->batch : 0;
     const run_progress p = { .step = step, .steps = c->steps, .loss = r->loss, .lr = r->lr, .images_per_s = l->speed,
                              .eta_seconds = l->speed > 0 ? left / l->speed : 0, .logged = logged };
     if (l->h->progress) l->h->progress(l->h->ctx, &p);
+    charge(l, DOING_LOG);
     return DDPM_OK;
 }
 
@@ -144,9 +147,11 @@ static ddpm_status one_step(loop *l)
     loader_batch b;
     step_report r;
     DDPM_TRY(loader_next(l->c->data, (uint64_t)l->s->step, &b));
+    charge(l, DOING_WAIT);
     const int64_t next = l->s->step + 1;
     const train_batch batch = { .x = b.x, .y = l->c->labelled ? b.label : NULL, .measure_noise = due(next, l->c->log_every) || next == l->c->steps };
     DDPM_TRY(trainer_step(l->c->tr, &batch, &r));
+    charge(l, DOING_STEP);
     if (r.dropped) {
         log_warn("step %lld: the loss or the gradients are not finite; the step is dropped", (long long)l->s->step);
         if (l->s->dropped_in_row >= RUN_MAX_DROPPED) return give_up(l);
@@ -172,17 +177,25 @@ static ddpm_status finish(loop *l, bool stopped)
     return stopped ? ddpm_fail(DDPM_ESTOPPED, "stopped at step %lld; the state is saved, the same command goes on", (long long)l->s->step) : DDPM_OK;
 }
 
+static ddpm_status train(loop *l)
+{
+    const run_config *c = l->c;
+    while (!c->steps || l->s->step < c->steps) {
+        const ddpm_status status = one_step(l);
+        if (status != DDPM_OK) return keep_state(l, status);
+        const run_request request = l->h->request ? l->h->request(l->h->ctx) : RUN_GO_ON;
+        const bool late = c->hours > 0 && c->times.total >= 3600 * c->hours;
+        if (request == RUN_SAVE_AND_STOP || late) return finish(l, true);
+        if (request == RUN_SAVE && l->saved != l->s->step) DDPM_TRY(save(l, false));
+    }
+    return finish(l, false);
+}
+
 ddpm_status run_train(run_config *c, const run_hooks *h)
 {
-    loop l = { .c = c, .h = h, .s = trainer_get_state(c->tr), .begin = now(), .saved = c->saved, .best = -1 };
-    window_reset(&l.w, c->data);
-    while (!c->steps || l.s->step < c->steps) {
-        const ddpm_status status = one_step(&l);
-        if (status != DDPM_OK) return keep_state(&l, status);
-        const run_request request = h->request ? h->request(h->ctx) : RUN_GO_ON;
-        const bool late = c->hours > 0 && now() - l.begin >= 3600 * c->hours;
-        if (request == RUN_SAVE_AND_STOP || late) return finish(&l, true);
-        if (request == RUN_SAVE && l.saved != l.s->step) DDPM_TRY(save(&l, false));
-    }
-    return finish(&l, false);
+    loop l = { .c = c, .h = h, .s = trainer_get_state(c->tr), .charged = clock_now(), .saved = c->saved, .best = -1 };
+    c->times = (run_times){ .total = 0 };
+    const ddpm_status status = train(&l);
+    charge(&l, DOING_SAVE);           /* the last checkpoint */
+    return status;
 }

@@ -29,6 +29,9 @@ typedef struct {
     void        (*progress)(void *ctx, const run_progress *p);
 } run_hooks;
 
+/* Where the time went; the parts add up to the total. */
+typedef struct { double seconds[RUN_ACTIVITIES], total; } run_times;
+
 typedef struct {
     trainer *tr;
     loader  *data;
@@ -41,6 +44,7 @@ typedef struct {
     double  *best_val;              /* borrowed: the best so far, < 0: none; a checkpoint saves it */
     int64_t  saved;                 /* step of the checkpoint the run went on from; -1: a new run */
     const char *last_checkpoint;    /* named when the run gives up; may be ""      */
+    run_times   times;              /* a result, also of a run that fails          */
 } run_config;
 
 enum { RUN_MAX_DROPPED = 10 };

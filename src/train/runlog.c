@@ -10,11 +10,22 @@
 
 enum { PATH_SIZE = 4096, MAX_LOG = 1 << 30 };
 
-struct runlog { char jsonl[PATH_SIZE], csv[PATH_SIZE]; };
+struct runlog {
+    char    jsonl[PATH_SIZE], csv[PATH_SIZE];
+    events *board;
+};
 
 static const char CSV_HEADER[] = "step,samples,loss,mse,vb,loss_q0,loss_q1,loss_q2,loss_q3,grad_norm,lr,images_per_s,dropped,val_loss,grad_norm_sq,grad_noise_trace\n";
 
-/* Length of the leading whole lines whose step is at most `step`; `column`: where a line's step starts. */
+const char *run_activity_name(run_activity a)
+{
+    static const char *const names[RUN_ACTIVITIES] = { [DOING_STEP] = "step", [DOING_WAIT] = "wait", [DOING_VALIDATE] = "validate", [DOING_SAVE] = "save",
+                                                       [DOING_DRAW] = "draw", [DOING_LOG] = "log" };
+    return names[a];
+}
+
+/* Length of the leading whole lines whose step is at most `step`; `marker`: what stands before a line's
+ * step; NULL: nothing does. */
 static size_t kept(const char *text, size_t len, int64_t step, const char *marker)
 {
     size_t at = 0;
@@ -74,8 +85,11 @@ ddpm_status runlog_open(const char *dir, int64_t step, runlog **out)
     ddpm_status s = trim(l->jsonl, step, "\"step\":");
     if (s == DDPM_OK) s = trim(l->csv, step, NULL);
     if (s == DDPM_OK) s = renew_header(l->csv);
+    char board[PATH_SIZE];
+    snprintf(board, sizeof board, "%s/tb", dir);
+    if (s == DDPM_OK) s = events_open(board, step + 1, &l->board);
     if (s != DDPM_OK) {
-        free(l);
+        runlog_close(l);
         return s;
     }
     *out = l;
@@ -126,11 +140,27 @@ static json *entry_json(const log_entry *e)
     }
     json_put_real(o, "lr", m->lr);
     json_put_real(o, "images_per_s", e->images_per_s);
-    json_put_real(o, "wait_share", e->wait_share);
+    for (int a = 0; a < RUN_ACTIVITIES; a++) {
+        char key[32];
+        snprintf(key, sizeof key, "%s_share", run_activity_name((run_activity)a));
+        json_put_real(o, key, e->share[a]);
+    }
     json_put_real(o, "seconds", e->seconds);
     json_put_int(o, "dropped", e->dropped);
     if (e->val >= 0) json_put_real(o, "val_loss", e->val);
     return o;
+}
+
+static ddpm_status write_board(const runlog *l, const log_entry *e)
+{
+    static const char *const quartile[TRAIN_QUARTILES] = { "train/loss_q0", "train/loss_q1", "train/loss_q2", "train/loss_q3" };
+    const step_report *m = &e->mean;
+    events_scalar list[8 + TRAIN_QUARTILES] = { { "train/loss", m->loss }, { "train/mse", m->mse }, { "train/vb", m->vb }, { "train/grad_norm", m->grad_norm },
+                                                { "train/lr", m->lr }, { "speed/images_per_s", e->images_per_s }, { "speed/wait_share", e->share[DOING_WAIT] } };
+    int n = 7;
+    for (int q = 0; q < TRAIN_QUARTILES; q++) if (m->quartile_count[q]) list[n++] = (events_scalar){ quartile[q], m->quartile_loss[q] };
+    if (e->val >= 0) list[n++] = (events_scalar){ "val/loss", e->val };
+    return events_scalars(l->board, e->step, list, n);
 }
 
 ddpm_status runlog_write(runlog *l, const log_entry *e)
@@ -143,7 +173,16 @@ ddpm_status runlog_write(runlog *l, const log_entry *e)
     text[len] = '\n';                /* the line end replaces the terminator: one write, one line */
     const ddpm_status s = file_append(l->jsonl, text, len + 1);
     free(text);
-    return s == DDPM_OK ? write_csv(l, e) : s;
+    DDPM_TRY(s);
+    DDPM_TRY(write_csv(l, e));
+    return write_board(l, e);
 }
 
-void runlog_close(runlog *l) { free(l); }
+ddpm_status runlog_grid(runlog *l, int64_t step, const events_png *grid) { return events_image(l->board, step, "samples", grid); }
+
+void runlog_close(runlog *l)
+{
+    if (!l) return;
+    events_close(l->board);
+    free(l);
+}

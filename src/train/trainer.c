@@ -1,8 +1,10 @@
 #include "train/trainer.h"
 
+#include "base/clock.h"
 #include "base/fixmath.h"
 #include "base/rng.h"
 #include "model/upsampler.h"
+#include "train/leaves.h"
 
 #include <assert.h>
 #include <math.h>
@@ -10,8 +12,8 @@
 #include <string.h>
 
 /* Work buffers of one worker, `chunk` images each. An up-sampler's input is x_t joined with the enlarged small image;
- * small and enlarged hold one image. */
-typedef struct { float *xt, *noise, *out, *dout, *t, *input, *small, *enlarged; int *y, *key; } workspace;
+ * small and enlarged hold one image. spent: seconds by part, when they are measured. */
+typedef struct { float *xt, *noise, *out, *dout, *t, *input, *small, *enlarged; int *y, *key; double spent[TRAIN_PARTS]; } workspace;
 
 struct trainer {
     trainer_config c;
@@ -20,7 +22,8 @@ struct trainer {
     nn_weights    *w;
     nn_backend    *b;
     trainer_state  state;
-    float        **leaf;             /* [leaves] gradient slabs               */
+    leaves        *leaves;           /* gradients                             */
+    double        *lengths;          /* [leaves] of their gradients, when they are measured */
     workspace     *work;             /* by worker                             */
     second_moment  moments;          /* empty unless timesteps are drawn by it */
     float         *losses;           /* [batch] for its history               */
@@ -29,6 +32,8 @@ struct trainer {
     upsampler_dims dims;             /* of an image; small 0: an ordinary network */
     int            pixels, channels, out_channels, null_class;
     size_t         work_bytes;
+    bool           profile;
+    train_times    times;
 };
 
 static float *slab(size_t len)
@@ -61,11 +66,11 @@ static ddpm_status allocate(trainer *tr)
     const size_t len = s->params->len;
     bool ok = (s->value = slab(len)) && (s->m = slab(len)) && (s->v = slab(len));
     for (int k = 0; k < s->n_ema && ok; k++) ok = (s->ema[k] = slab(len)) != NULL;
-    ok = ok && (tr->leaf = calloc((size_t)tr->c.leaves, sizeof *tr->leaf));
-    for (int k = 0; k < tr->c.leaves && ok; k++) ok = (tr->leaf[k] = slab(len)) != NULL;
+    ok = ok && (tr->lengths = calloc((size_t)tr->c.leaves, sizeof *tr->lengths));
     ok = ok && (tr->work = calloc((size_t)pool_threads(tr->p), sizeof *tr->work));
     for (int k = 0; k < pool_threads(tr->p) && ok; k++) ok = alloc_workspace(tr, &tr->work[k]);
     ok = ok && (tr->terms = calloc((size_t)tr->c.batch, sizeof *tr->terms)) && (tr->rows = calloc((size_t)tr->c.batch, sizeof *tr->rows));
+    ok = ok && leaves_new(tr->c.leaves, pool_threads(tr->p), len, &tr->leaves) == DDPM_OK;
     return ok ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for training %zu parameters; use a smaller network", nn_params_total(s->params));
 }
 
@@ -131,15 +136,53 @@ void trainer_free(trainer *tr)
 {
     if (!tr) return;
     for (int k = 0; tr->work && k < pool_threads(tr->p); k++) free_workspace(&tr->work[k]);
-    for (int k = 0; tr->leaf && k < tr->c.leaves; k++) free(tr->leaf[k]);
+    leaves_free(tr->leaves);
     for (int k = 0; k < tr->state.n_ema; k++) free(tr->state.ema[k]);
     free(tr->state.value); free(tr->state.m); free(tr->state.v);
-    free(tr->work); free(tr->leaf); free(tr->terms); free(tr->rows); free(tr->losses);
+    free(tr->work); free(tr->lengths); free(tr->terms); free(tr->rows); free(tr->losses);
     second_moment_free(&tr->moments);
     nn_weights_free(tr->w);
     denoiser_free(tr->d);
     free(tr);
 }
+
+/* --- times ---------------------------------------------------------------------- */
+
+static double lap_begin(const trainer *tr) { return tr->profile ? clock_now() : 0; }
+
+/* The time since *from, on `threads` threads, was a part's; *from becomes now. */
+static void lap(const trainer *tr, double *from, int threads, double *part)
+{
+    if (!tr->profile) return;
+    const double now = clock_now();
+    *part += threads * (now - *from);
+    *from = now;
+}
+
+void trainer_profile(trainer *tr, bool on)
+{
+    tr->profile = on;
+    tr->times = (train_times){ .total = 0 };
+    for (int k = 0; k < pool_threads(tr->p); k++) {
+        memset(tr->work[k].spent, 0, sizeof tr->work[k].spent);
+        nn_plan_profile(denoiser_plan(tr->d, k), on);
+    }
+}
+
+train_times trainer_times(const trainer *tr)
+{
+    train_times t = tr->times;
+    for (int part = 0; part < TRAIN_PARTS; part++)
+        for (int k = 0; k < pool_threads(tr->p); k++) {
+            t.part[part] += tr->work[k].spent[part];
+            t.part[TRAIN_IDLE] -= tr->work[k].spent[part];      /* until here all of the leaves' time */
+        }
+    return t;
+}
+
+denoiser *trainer_denoiser(trainer *tr) { return tr->d; }
+
+/* --- the leaves ------------------------------------------------------------------- */
 
 /* What the tasks of one step share. */
 typedef struct { trainer *tr; const train_batch *batch; ddpm_status status; } step_job;
@@ -208,11 +251,17 @@ static ddpm_status run_chunk(step_job *job, int worker, int first, int n, float 
 {
     trainer *tr = job->tr;
     workspace *w = &tr->work[worker];
+    double at = lap_begin(tr);
     for (int k = 0; k < n; k++) corrupt(tr, job->batch, first + k, k, w);
+    lap(tr, &at, 1, &w->spent[TRAIN_CORRUPT]);
     const denoiser_input in = { .n = n, .x = tr->dims.small ? w->input : w->xt, .t = w->t, .y = w->y, .key = w->key };
     DDPM_TRY(denoiser_forward(tr->d, worker, tr->w, in, w->out));
+    lap(tr, &at, 1, &w->spent[TRAIN_FORWARD]);
     for (int k = 0; k < n; k++) measure(tr, job->batch, first + k, k, w);
-    return denoiser_backward(tr->d, worker, tr->w, n, w->dout, grads, accumulate);
+    lap(tr, &at, 1, &w->spent[TRAIN_LOSS]);
+    const ddpm_status status = denoiser_backward(tr->d, worker, tr->w, n, w->dout, grads, accumulate);
+    lap(tr, &at, 1, &w->spent[TRAIN_BACKWARD]);
+    return status;
 }
 
 static void run_leaf(void *ctx, int leaf, int worker)
@@ -221,11 +270,18 @@ static void run_leaf(void *ctx, int leaf, int worker)
     const trainer *tr = job->tr;
     const int64_t B = tr->c.batch, K = tr->c.leaves;
     const int begin = (int)(leaf * B / K), end = (int)((leaf + 1) * B / K);
+    double at = lap_begin(tr);
+    float *grads = leaves_take(tr->leaves, leaf);
+    lap(tr, &at, 1, &tr->work[worker].spent[TRAIN_ADD]);
     for (int i = begin; i < end; i += tr->c.chunk) {
         const int n = end - i < tr->c.chunk ? end - i : tr->c.chunk;
-        const ddpm_status s = run_chunk(job, worker, i, n, tr->leaf[leaf], i > begin);
+        const ddpm_status s = run_chunk(job, worker, i, n, grads, i > begin);
         if (s != DDPM_OK) __atomic_store_n(&job->status, s, __ATOMIC_RELAXED);
     }
+    at = lap_begin(tr);
+    if (job->batch->measure_noise) tr->lengths[leaf] = optim_norm(grads, tr->state.params->len, NULL);
+    lap(tr, &at, 1, &tr->work[worker].spent[TRAIN_NORM]);
+    leaves_finish(tr->leaves, leaf);
 }
 
 /* What turns a sum of leaves into the mean over its images times their share of the batch; 0: images count unequally. */
@@ -241,17 +297,9 @@ static void measure_leaves(const trainer *tr, noise_parts *parts)
     const int64_t B = tr->c.batch, K = tr->c.leaves;
     for (int64_t l = 0; l < K; l++) {
         const int n = (int)((l + 1) * B / K - l * B / K);
-        const double length = optim_norm(tr->leaf[l], tr->state.params->len, tr->p) * mean_factor(tr) * (double)B / n;
+        const double length = tr->lengths[l] * mean_factor(tr) * (double)B / n;
         noise_add(parts, length * length, n);
     }
-}
-
-/* Leaf 0 becomes the sum of all: neighbours first, then pairs of pairs. */
-static void add_leaves(const trainer *tr)
-{
-    for (int stride = 1; stride < tr->c.leaves; stride *= 2)
-        for (int k = 0; k + stride < tr->c.leaves; k += 2 * stride)
-            optim_add(tr->leaf[k], tr->leaf[k + stride], tr->state.params->len, tr->p);
 }
 
 static void report_losses(const trainer *tr, const train_batch *batch, step_report *r)
@@ -284,7 +332,7 @@ double trainer_rate(const trainer_config *c, int64_t step)
 static void update(trainer *tr, const step_report *r)
 {
     trainer_state *s = &tr->state;
-    optim_slabs slabs = { .len = s->params->len, .grad = tr->leaf[0], .value = s->value, .m = s->m, .v = s->v, .n_ema = s->n_ema,
+    optim_slabs slabs = { .len = s->params->len, .grad = leaves_sum(tr->leaves, tr->p), .value = s->value, .m = s->m, .v = s->v, .n_ema = s->n_ema,
                           .grad_scale = tr->c.clip > 0 ? fmin(1, tr->c.clip / (r->grad_norm + 1e-6)) : 1 };
     for (int k = 0; k < s->n_ema; k++) {
         const double warm = (1.0 + (double)s->updates) / (10.0 + (double)s->updates);
@@ -294,8 +342,11 @@ static void update(trainer *tr, const step_report *r)
     adam_config adam = tr->c.adam;
     adam.lr = r->lr;
     s->updates++;
+    double at = lap_begin(tr);
     optim_step(&adam, (long)s->updates, &slabs, tr->p);
+    lap(tr, &at, pool_threads(tr->p), &tr->times.part[TRAIN_UPDATE]);
     nn_weights_pack(tr->w, tr->p);
+    lap(tr, &at, pool_threads(tr->p), &tr->times.part[TRAIN_PACK]);
 }
 
 static void remember_losses(trainer *tr)
@@ -305,26 +356,42 @@ static void remember_losses(trainer *tr)
     second_moment_update(tr->state.moments, tr->c.batch, tr->rows, tr->losses);
 }
 
-ddpm_status trainer_step(trainer *tr, const train_batch *batch, step_report *r)
+/* The sum of the leaves, with its length and noise. */
+static void sum_leaves(trainer *tr, const train_batch *batch, step_report *r)
 {
-    *r = (step_report){ .lr = trainer_rate(&tr->c, tr->state.step) };
-    step_job job = { .tr = tr, .batch = batch };
-    pool_run(tr->p, tr->c.leaves, run_leaf, &job);
-    if (job.status != DDPM_OK) return ddpm_fail(job.status, "step %lld: the network failed: %s", (long long)tr->state.step, ddpm_strerror(job.status));
+    const int threads = pool_threads(tr->p);
     noise_parts parts = { 0 };
+    double at = lap_begin(tr);
     if (batch->measure_noise && mean_factor(tr) > 0) measure_leaves(tr, &parts);
-    add_leaves(tr);
-    report_losses(tr, batch, r);
-    r->grad_norm = optim_norm(tr->leaf[0], tr->state.params->len, tr->p);
+    const float *sum = leaves_sum(tr->leaves, tr->p);
+    lap(tr, &at, threads, &tr->times.part[TRAIN_ADD]);
+    r->grad_norm = optim_norm(sum, tr->state.params->len, tr->p);
+    lap(tr, &at, threads, &tr->times.part[TRAIN_NORM]);
     const double length = r->grad_norm * mean_factor(tr);
     r->noise_count = noise_estimate(&parts, length * length, tr->c.batch, &r->noise);
+}
+
+ddpm_status trainer_step(trainer *tr, const train_batch *batch, step_report *r)
+{
+    const int threads = pool_threads(tr->p);
+    double begin = lap_begin(tr), at = begin;
+    *r = (step_report){ .lr = trainer_rate(&tr->c, tr->state.step) };
+    step_job job = { .tr = tr, .batch = batch };
+    leaves_restart(tr->leaves);
+    pool_run(tr->p, tr->c.leaves, run_leaf, &job);
+    if (job.status != DDPM_OK) return ddpm_fail(job.status, "step %lld: the network failed: %s", (long long)tr->state.step, ddpm_strerror(job.status));
+    lap(tr, &at, threads, &tr->times.part[TRAIN_IDLE]);
+    sum_leaves(tr, batch, r);
+    report_losses(tr, batch, r);
     r->dropped = !isfinite(r->loss) || !isfinite(r->grad_norm);
     tr->state.step++;
     tr->state.dropped += r->dropped;
     tr->state.dropped_in_row = r->dropped ? tr->state.dropped_in_row + 1 : 0;
-    if (r->dropped) return DDPM_OK;
-    update(tr, r);
-    remember_losses(tr);
+    if (!r->dropped) {
+        update(tr, r);
+        remember_losses(tr);
+    }
+    lap(tr, &begin, threads, &tr->times.total);
     return DDPM_OK;
 }
 
@@ -340,6 +407,6 @@ void trainer_changed(trainer *tr)
 
 size_t trainer_bytes(const trainer *tr)
 {
-    const size_t slabs = 3 + (size_t)tr->state.n_ema + (size_t)tr->c.leaves;
+    const size_t slabs = 3 + (size_t)tr->state.n_ema + (size_t)leaves_slabs(tr->c.leaves, pool_threads(tr->p));
     return slabs * tr->state.params->len * sizeof(float) + nn_weights_bytes(denoiser_graph(tr->d), tr->b, true) + denoiser_bytes(tr->d) + tr->work_bytes;
 }

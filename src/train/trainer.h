@@ -88,4 +88,17 @@ void           trainer_changed(trainer *tr);
 
 size_t trainer_bytes(const trainer *tr);      /* slabs, packed weights, activations, work buffers */
 
+/* The parts of a step. Up to TRAIN_IDLE the threads take leaves in turn; a thread that finds none left is idle until the
+ * others are done. What follows they do together, but for gradients that are measured or added between leaves (leaves.h). */
+typedef enum { TRAIN_CORRUPT, TRAIN_FORWARD, TRAIN_LOSS, TRAIN_BACKWARD, TRAIN_IDLE, TRAIN_ADD, TRAIN_NORM, TRAIN_UPDATE, TRAIN_PACK, TRAIN_PARTS } train_part;
+
+/* Thread-seconds: a part that all threads do together counts once for each of them. `total` is the whole of the
+ * steps, so the parts add up to it but for what is between them. */
+typedef struct { double part[TRAIN_PARTS], total; } train_times;
+
+/* Measure the steps from here on, also each node of the network (nn_plan_profile); off: costs nothing. */
+void        trainer_profile(trainer *tr, bool on);
+train_times trainer_times(const trainer *tr);
+denoiser   *trainer_denoiser(trainer *tr);    /* for the times of its nodes */
+
 #endif

@@ -3,7 +3,7 @@ setup() { load common; }
 @test "help lists the commands, and every command explains itself" {
     run "$DDPM" --help
     [ "$status" -eq 0 ]
-    for command in train sample nll info plan bench doctor help man completion; do
+    for command in train sample nll data info plan bench doctor help man completion; do
         [[ $output == *"  $command "* ]]
         "$DDPM" $command --help | grep -q "^Usage: ddpm $command"
         diff <("$DDPM" $command --help) <("$DDPM" help $command)
@@ -16,7 +16,7 @@ setup() { load common; }
 }
 
 @test "manual page and completions name every option of the help" {
-    for command in train sample nll info plan bench doctor; do
+    for command in train sample nll data info plan bench doctor; do
         options=$("$DDPM" $command --help | grep -oE '^  (-.,|   ) --(\[no-\])?[a-zA-Z0-9_]+' | grep -oE '[a-zA-Z0-9_]+$')
         [ "$(echo "$options" | wc -l)" -ge 3 ]
         manual=$("$DDPM" man $command | sed 's/\\-/-/g')

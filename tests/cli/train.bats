@@ -28,6 +28,16 @@ same_weights() { cmp "$(checkpoint "$1" $3)/unet/diffusion_pytorch_model.safeten
     done
 }
 
+@test "what backward computes again may change from run to run and changes no bit" {
+    train -q -o r --flip true --dropout 0.1 --steps 4 --checkpoint_activations cheap
+    train -q -o r --flip true --dropout 0.1 --steps 8 --use_checkpoint
+    [ "$(json r/config.json values.checkpoint_activations)" = '"cheap"' ]
+    train -q -o r --flip true --dropout 0.1 --steps 12 --checkpoint_activations none
+    same_weights r "$TWELVE" 12
+    same_state r "$TWELVE" 12
+    fails_with 2 "checkpoint_activations blocks" train -o s --steps 1 --use_checkpoint --checkpoint_activations cheap
+}
+
 @test "the run folder holds what it should, and the log is one object a line" {
     train -q -o r --steps 20 --save_interval 10 --log_interval 5 --sample_interval 10
     [ -s r/config.json ]
@@ -153,4 +163,12 @@ same_weights() { cmp "$(checkpoint "$1" $3)/unet/diffusion_pytorch_model.safeten
     [ "$(json r/config.json origins.batch_size)" = '"configuration"' ]
     [ "$(json r/config.json origins.lr)" = '"environment"' ]
     [ "$(json r/config.json origins.dropout)" = '"command line"' ]
+}
+
+@test "a run says where its time went" {
+    train -o r --steps 6 --val 4 --val_interval 2 --save_interval 3 --json >a.json 2>told
+    grep -Eq '^[0-9.]+ s: start-up [0-9.]+ %, training steps [0-9.]+ %' told
+    sum=$(sed -n 's/.*_share": *\([0-9.e+-]*\).*/\1/p' a.json | awk '{ s += $1; n++ } END { print n, (s > 0.999 && s < 1.001) ? "whole" : s }')
+    [ "$sum" = "7 whole" ]
+    [ -n "$(json a.json time.save_share)" ]
 }

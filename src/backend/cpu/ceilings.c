@@ -1,8 +1,9 @@
 /* What the multipliers of a level can do at most: independent chains of the
- * instruction that the kernels multiply with, and nothing else. */
+ * instruction that the kernels multiply with, and nothing else; and what blocks
+ * of tiles do with all their loads. */
 #include "backend/cpu/table.h"
 
-#include "backend/cpu/isa.h"
+#include "backend/cpu/amx_block.h"
 
 /* As many as there are registers for, less one for the operand. */
 #if defined(__AVX512F__)
@@ -13,6 +14,7 @@ enum { CHAINS = 12 };
 
 double ISA(cpu_loop_f32)(int rounds);
 double ISA(cpu_loop_bf16)(int rounds);
+double ISA(cpu_loop_tiles)(bool wide, int rounds);
 
 /* The operand is volatile so that no product can be left out, and every chain begins elsewhere: equal chains
  * would be one to the compiler. */
@@ -76,3 +78,26 @@ double ISA(cpu_loop_bf16)(int rounds)
     return 0;
 }
 #endif
+
+/* Operands of 64 steps for a block of 32 x 32: 16 KiB, so that they stay in the first-level cache. */
+double ISA(cpu_loop_tiles)(bool wide, int rounds)
+{
+    enum { STEPS = 64, FLOP = 2 * 16 * 16 * 32 };
+    _Alignas(64) char left[32][STEPS * 4] = {0}, right[2][STEPS * 64] = {0};
+    _Alignas(64) float sum[32][32];
+    const amx_shape shape = {true, wide};
+    const amx_sums sums = {&sum[0][0], 32, 16 * 32, 16};
+    amx_state amx;
+    amx_block_begin(&amx, wide);
+    for (int i = 0; i < rounds; i++) {
+        amx_operands x = {left[0], left[16], sizeof left[0], right[0], right[1]};
+        amx_block_zero(&amx, shape);
+        for (int k = 0; k < STEPS; k += 16) {
+            amx_block_step(&amx, shape, &x);
+            amx_next_steps(&x);
+        }
+        amx_block_store(&amx, shape, &sums);
+    }
+    amx_end(&amx);
+    return (double)(wide ? 4 : 2) * FLOP * STEPS / 16 * rounds;
+}

@@ -7,7 +7,8 @@
  * Work is cut into units - a band of output rows of one image, or several small
  * images - whose rows stay in the second-level cache. Units, blocks and tiles
  * depend on the node alone or do not show in the bits: a sum takes its taps in
- * order and the channels of a tap in order, one accumulator, rounded to f32. */
+ * order and the channels of a tap in order, one accumulator, rounded to f32; tiles
+ * add 32 products at a time (amx.h). */
 #ifndef DDPM_BACKEND_CPU_CONV_H
 #define DDPM_BACKEND_CPU_CONV_H
 
@@ -39,9 +40,12 @@ typedef struct {
     int          columns;         /* output channels                               */
     conv_element element;
     bool         tiles;           /* AMX                                           */
+    bool         wide;            /* blocks of sums in tiles have up to 32 columns, not 16 */
+    int          terms;           /* numbers that stand for a value: 1, or 2 (f32x3): its rounding to bf16 and the remainder's */
     conv_rows    rows;
     int          tap_channels;    /* of a tap in a row and in the packed weights   */
     int          depth;           /* elements one sum takes, padding included      */
+    ptrdiff_t    term_bytes;      /* a row holds the first term of all it holds, then the second */
     ptrdiff_t    row_bytes;
     int          grid_w;          /* places in a grid line                         */
     int          unit_images, unit_lines;
@@ -60,6 +64,16 @@ typedef struct {
     int         phases;          /* stride: the data gradient is phases^2 gathers */
 } conv_state;
 
+/* What one part of a call computes: units [unit, unit_end) of the gather `g`, whose units
+ * may be smaller than planned, and columns [column, column_end). */
+typedef struct {
+    conv_gather g;
+    int         unit, unit_end, column, column_end;
+} conv_share;
+
+/* Columns of a block of sums: of a column group, or of a wide block of tiles. */
+enum { CONV_MOST_COLUMNS = TILE_WIDTH > 32 ? TILE_WIDTH : 32 };
+
 /* Sums of `width` columns from `column` on; sum[m * width + j]. */
 typedef void conv_store(const void *ctx, const conv_unit *u, int column, int width, const float *sum);
 
@@ -68,6 +82,7 @@ typedef struct {
     const conv_taps   *taps;
     conv_source        source;
     int                n;
+    int                part, parts;     /* as in nn_call */
     const void        *packed;
     void              *scratch;
     conv_store        *store;
@@ -79,6 +94,8 @@ typedef struct {
 #define conv_phase       ISA(conv_phase)
 #define conv_unit_at     ISA(conv_unit_at)
 #define conv_unit_pixels ISA(conv_unit_pixels)
+#define conv_share_of    ISA(conv_share_of)
+#define conv_share_unit  ISA(conv_share_unit)
 #define conv_rows_bytes  ISA(conv_rows_bytes)
 #define conv_rows_fill   ISA(conv_rows_fill)
 #define conv_tap_offset  ISA(conv_tap_offset)
@@ -104,6 +121,11 @@ conv_taps conv_phase(const nn_node *node, const conv_gather *data, int py, int p
 conv_unit conv_unit_at(const conv_gather *g, int n, int image, int line);
 int       conv_unit_pixels(const conv_gather *g);                     /* at most, in one unit */
 
+/* The share of a part in a call of n images: the parts' shares cover every output once. Cuts pixels or
+ * column groups, whichever leaves the busiest part less to do. */
+conv_share conv_share_of(const conv_gather *g, int n, int part, int parts);
+conv_unit  conv_share_unit(const conv_share *s, int n, int unit);
+
 /* Rows of a unit, at `memory` (conv_rows_bytes) or in place. offset[m] receives the
  * distance of output pixel m's row from the result, in bytes. */
 size_t      conv_rows_bytes(const conv_gather *g);
@@ -111,12 +133,13 @@ const char *conv_rows_fill(const conv_gather *g, const conv_taps *taps, const co
                            void *memory, ptrdiff_t *offset);
 ptrdiff_t   conv_tap_offset(const conv_gather *g, const conv_tap *t, int place);  /* place: of the tap in its list */
 
-/* Columns packed side by side from `column` on. A column group starts depth * column elements into the weights. */
+/* Columns packed side by side from `column` on. A column group starts depth * column elements into the weights;
+ * those of the second term follow those of the first. */
 int    conv_width(const conv_gather *g, int column);
 size_t conv_pack_bytes(nn_backend *b, const nn_node *node, bool backward);
 void   conv_pack(nn_backend *b, const nn_node *node, bool backward, const float *weight, void *packed);
 
-/* All sums of n images, unit after unit, handed to job->store. */
+/* The sums of n images that fall to job->part, unit after unit, handed to job->store. */
 size_t conv_run_bytes(const conv_gather *g);
 void   conv_run(const conv_job *job);
 
@@ -151,6 +174,12 @@ static inline ptrdiff_t conv_element_size(const conv_gather *g)
 static inline int conv_packed_columns(const conv_gather *g)
 {
     return conv_round_up(g->columns, g->tiles ? 16 : LANES);
+}
+
+/* Words of the packed weights of one term. */
+static inline size_t conv_packed_words(const conv_gather *g)
+{
+    return (size_t)conv_depth_steps(g) * (size_t)conv_packed_columns(g);
 }
 
 #endif

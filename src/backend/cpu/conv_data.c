@@ -34,13 +34,12 @@ static void store_columns(const data_target *t, size_t pixel, int column, int n,
 
 static void store_pixels(const data_target *t, const conv_unit *u, int column, int width, int n, const float *sum)
 {
-    for (int m = 0; m < u->m; m++) {
-        const int line = m / t->ow;
-        const int y = (u->line + line % u->lines) * t->stride + t->py, x = m % t->ow * t->stride + t->px;
-        if (y >= t->h || x >= t->w) continue;
-        const size_t image = (size_t)(u->image + line / u->lines);
-        store_columns(t, (image * (size_t)t->h + (size_t)y) * (size_t)t->w + (size_t)x, column, n,
-                      sum + (ptrdiff_t)m * width);
+    for (int l = 0; l < u->images * u->lines; l++, sum += (ptrdiff_t)t->ow * width) {
+        const int y = (u->line + l % u->lines) * t->stride + t->py;
+        if (y >= t->h) continue;
+        const size_t start = ((size_t)(u->image + l / u->lines) * (size_t)t->h + (size_t)y) * (size_t)t->w;
+        for (int m = 0, x = t->px; m < t->ow && x < t->w; m++, x += t->stride)
+            store_columns(t, start + (size_t)x, column, n, sum + (ptrdiff_t)m * width);
     }
 }
 
@@ -50,7 +49,7 @@ static void store_quarters(const data_target *t, const conv_unit *u, int column,
     for (int l = 0; l < u->images * u->lines; l += 2)
         for (int x = 0; x < t->ow; x += 2) {
             const float *top = sum + ((ptrdiff_t)l * t->ow + x) * width, *low = top + (ptrdiff_t)t->ow * width;
-            float four[TILE_WIDTH > 16 ? TILE_WIDTH : 16];
+            float four[CONV_MOST_COLUMNS];
             for (int j = 0; j < n; j++) four[j] = (top[j] + top[width + j]) + (low[j] + low[width + j]);
             const size_t image = (size_t)(u->image + l / u->lines);
             const size_t line = (size_t)((u->line + l % u->lines) / 2);
@@ -83,7 +82,7 @@ static void data_grad(const nn_call *c)
         for (target.px = 0; target.px < s->phases; target.px++) {
             const conv_taps taps = conv_phase(node, &s->data, target.py, target.px);
             const conv_job job = {
-                .g = &s->data, .taps = &taps, .source = {{c->dout, NULL}}, .n = c->n,
+                .g = &s->data, .taps = &taps, .source = {{c->dout, NULL}}, .n = c->n, .parts = 1,
                 .packed = (const char *)c->packed + conv_pack_bytes(NULL, node, false),
                 .scratch = c->scratch, .store = store_data, .ctx = &target,
             };

@@ -1,11 +1,15 @@
 #include "backend/cpu/conv.h"
 
+#include "backend/cpu/rows.h"
+#include "backend/cpu/turn.h"
+
 /* The weights of one gather, addressed as value(tap, channel, column). */
 typedef struct {
     const float *w;
     ptrdiff_t    tap, channel, column;
     int          taps, channels, columns;
     bool         rotated;
+    bool         remainder;      /* values are what rounding to bf16 takes from the weights */
 } weight_view;
 
 /* Columns [from, from + width) of the padded columns. */
@@ -18,7 +22,7 @@ int conv_width(const conv_gather *g, int column)
 
 static size_t packed_bytes(const conv_gather *g)
 {
-    return conv_lines((size_t)conv_depth_steps(g) * (size_t)conv_packed_columns(g) * 4);
+    return conv_lines((size_t)g->terms * conv_packed_words(g) * 4);
 }
 
 size_t conv_pack_bytes(nn_backend *b, const nn_node *node, bool backward)
@@ -29,45 +33,88 @@ size_t conv_pack_bytes(nn_backend *b, const nn_node *node, bool backward)
     return packed_bytes(&s.forward) + (backward ? packed_bytes(&s.data) : 0);
 }
 
-static float value_at(const weight_view *v, int tap, int channel, int column)
+/* LANES consecutive weights from w on, of which k exist, as an operand holds them. */
+static vf weight_vector(const conv_gather *g, const weight_view *v, const float *w, int k)
 {
-    const int t = v->rotated ? v->taps - 1 - tap : tap;
-    return v->w[t * v->tap + channel * v->channel + column * v->column];
+    vf x = k > 0 ? row_get(NN_F32, w, 0, k) : (vf){0};
+    if (v->remainder) x = vf_remainder(x);
+    return g->element == ELEMENT_ROUNDED ? vf_rounded(x) : x;
 }
 
-/* One step of a column group, column by column: a channel, or a pair of channels. */
-static void pack_step(const conv_gather *g, const weight_view *v, int tap, int channel, column_group group, float *to)
+static const float *weight_at(const weight_view *v, int tap, int channel, int column)
 {
-    const int from = group.from, width = group.width;
-    const int most = v->columns - from < width ? v->columns - from : width;
-    if (g->element != ELEMENT_BF16) {
-        for (int j = 0; j < most; j++) to[j] = value_at(v, tap, channel, from + j);
-        for (int j = most; j < width; j++) to[j] = 0;
-        if (g->element == ELEMENT_ROUNDED)
-            for (int j = 0; j < most; j++) to[j] = bf16_to_f32(bf16_from_f32(to[j]));
-        return;
-    }
-    bf16 *pair = (bf16 *)to;
+    return v->w + (v->rotated ? v->taps - 1 - tap : tap) * v->tap + channel * v->channel + column * v->column;
+}
+
+/* A channel, or a pair of channels, of LANES columns, where columns lie side by side. */
+static vf step_words(const conv_gather *g, const weight_view *v, int tap, int channel, int column)
+{
+    const int k = row_lanes(v->columns, column);
+    if (channel >= v->channels) return (vf){0};
+    const vf low = weight_vector(g, v, weight_at(v, tap, channel, column), k);
+    if (g->element != ELEMENT_BF16) return low;
     const bool second = channel + 1 < v->channels;
-    for (int j = 0; j < most; j++) {
-        pair[2 * j] = bf16_from_f32(value_at(v, tap, channel, from + j));
-        pair[2 * j + 1] = second ? bf16_from_f32(value_at(v, tap, channel + 1, from + j)) : (bf16)0;
-    }
-    for (int j = 2 * most; j < 2 * width; j++) pair[j] = 0;
+    return row_pair(low, second ? weight_vector(g, v, weight_at(v, tap, channel + 1, column), k) : (vf){0});
+}
+
+/* LANES words of one column from `channel` on, where channels lie side by side. */
+static vf column_words(const conv_gather *g, const weight_view *v, int tap, int channel, int column)
+{
+    if (column >= v->columns) return (vf){0};
+    const float *w = weight_at(v, tap, channel, column);
+    const vf low = weight_vector(g, v, w, row_lanes(v->channels, channel));
+    if (g->element != ELEMENT_BF16) return low;
+    bf16 pairs[2 * LANES];
+    vf_store_bf16(pairs, low);
+    vf_store_bf16(pairs + LANES, weight_vector(g, v, w + LANES, row_lanes(v->channels, channel + LANES)));
+    return vf_load((const float *)(const void *)pairs);
+}
+
+/* All steps of one tap of a column group, [step][width], where columns lie side by side. */
+static void pack_steps(const conv_gather *g, const weight_view *v, int tap, column_group group, int steps, float *to)
+{
+    const int each = g->element == ELEMENT_BF16 ? 2 : 1;
+    for (int s = 0; s < steps; s++, to += group.width)
+        for (int i = 0; i < group.width; i += LANES) vf_store(to + i, step_words(g, v, tap, s * each, group.from + i));
+}
+
+/* The same where channels lie side by side. */
+static void pack_turned(const conv_gather *g, const weight_view *v, int tap, column_group group, int steps, float *to)
+{
+    const int each = g->element == ELEMENT_BF16 ? 2 : 1;
+    for (int i = 0; i < group.width; i += LANES)
+        for (int s = 0; s < steps; s += LANES) {
+            vf row[LANES];
+            #pragma GCC unroll 16
+            for (int l = 0; l < LANES; l++) row[l] = column_words(g, v, tap, s * each, group.from + i + l);
+            turn_words(row);
+            #pragma GCC unroll 16
+            for (int l = 0; l < LANES; l++)
+                if (s + l < steps) vf_store(to + (ptrdiff_t)(s + l) * group.width + i, row[l]);
+        }
+}
+
+static void pack_tap(const conv_gather *g, const weight_view *v, int tap, column_group group, int steps, float *to)
+{
+    if (v->column == 1) pack_steps(g, v, tap, group, steps, to);
+    else pack_turned(g, v, tap, group, steps, to);
 }
 
 static void pack_gather(const conv_gather *g, const weight_view *v, float *packed)
 {
-    const int each = g->element == ELEMENT_BF16 ? 2 : 1;
-    const int columns = conv_packed_columns(g);
+    const int steps = conv_depth_steps(g) / v->taps, columns = conv_packed_columns(g);
     int width = 0;
     for (int j = 0; j < columns; j += width) {
         width = conv_width(g, j);
-        for (int t = 0; t < v->taps; t++)
-            for (int c = 0; c < g->depth / v->taps; c += each, packed += width)
-                if (c < v->channels) pack_step(g, v, t, c, (column_group){j, width}, packed);
-                else for (int i = 0; i < width; i++) packed[i] = 0;
+        for (int t = 0; t < v->taps; t++, packed += (ptrdiff_t)steps * width)
+            pack_tap(g, v, t, (column_group){j, width}, steps, packed);
     }
+}
+
+static float value_at(const weight_view *v, int tap, int channel, int column)
+{
+    const float w = *weight_at(v, tap, channel, column);
+    return v->remainder ? w - bf16_to_f32(bf16_from_f32(w)) : w;
 }
 
 /* A flat window is one tap with taps * channels channels: in both views consecutive
@@ -98,10 +145,13 @@ static void pack_flat(const conv_gather *g, const weight_view *v, float *packed)
     }
 }
 
-static void pack_view(const conv_gather *g, const weight_view *v, void *packed)
+static void pack_view(const conv_gather *g, weight_view v, float *packed)
 {
-    if (g->rows == ROWS_FLAT) pack_flat(g, v, packed);
-    else pack_gather(g, v, packed);
+    for (int term = 0; term < g->terms; term++, packed += conv_packed_words(g)) {
+        v.remainder = term > 0;
+        if (g->rows == ROWS_FLAT) pack_flat(g, &v, packed);
+        else pack_gather(g, &v, packed);
+    }
 }
 
 void conv_pack(nn_backend *b, const nn_node *node, bool backward, const float *weight, void *packed)
@@ -111,9 +161,9 @@ void conv_pack(nn_backend *b, const nn_node *node, bool backward, const float *w
     if (conv_plan(node, &s) != DDPM_OK) return;
     const int k = node->attr.conv.kernel, in = nn_read_channels(node), out = node->attr.conv.out;
     const ptrdiff_t tap = (ptrdiff_t)in * out;
-    const weight_view forward = {weight, tap, out, 1, k * k, in, out, false};
-    pack_view(&s.forward, &forward, packed);
+    const weight_view forward = {weight, tap, out, 1, k * k, in, out, .rotated = false};
+    pack_view(&s.forward, forward, packed);
     if (!backward) return;
-    const weight_view data = {weight, tap, 1, out, k * k, out, in, true};
-    pack_view(&s.data, &data, (char *)packed + packed_bytes(&s.forward));
+    const weight_view data = {weight, tap, 1, out, k * k, out, in, .rotated = true};
+    pack_view(&s.data, data, (float *)((char *)packed + packed_bytes(&s.forward)));
 }

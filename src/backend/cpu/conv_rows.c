@@ -9,8 +9,7 @@ static void copy_f32(float *to, const void *from, nn_dtype type, size_t at, int 
     for (int i = 0; i < count; i += LANES) {
         const int k = row_lanes(count, i);
         vf v = row_get(type, from, at + (size_t)i, k);
-        if (rounded) v = (vf)(__builtin_convertvector(vh_round(v), vu) << 16);
-        row_put(NN_F32, to, (size_t)i, k, v);
+        row_put(NN_F32, to, (size_t)i, k, rounded ? vf_rounded(v) : v);
     }
 }
 
@@ -19,6 +18,17 @@ static void copy_bf16(bf16 *to, const void *from, size_t at, int count)
     for (int i = 0; i < count; i += LANES) {
         const int k = row_lanes(count, i);
         row_put(NN_BF16, to, (size_t)i, k, row_get(NN_F32, from, at + (size_t)i, k));
+    }
+}
+
+/* f32 to the two terms of each value. */
+static void copy_terms(bf16 *first, bf16 *second, const float *from, int count)
+{
+    for (int i = 0; i < count; i += LANES) {
+        const int k = row_lanes(count, i);
+        const vf v = row_get(NN_F32, from, (size_t)i, k);
+        row_put(NN_BF16, first, (size_t)i, k, v);
+        row_put(NN_BF16, second, (size_t)i, k, vf_remainder(v));
     }
 }
 
@@ -32,21 +42,65 @@ static void copy_elements(conv_element element, void *to, const void *from, nn_d
     else copy_f32(to, from, type, at, count, element == ELEMENT_ROUNDED && type == NN_F32);
 }
 
-/* One pixel's channels and the zeros that fill up a tap; outside the image all are zero. */
+/* `bytes` of zeros in each term of a row. */
+static void clear_terms(const conv_gather *g, char *to, ptrdiff_t bytes)
+{
+    for (int t = 0; t < g->terms; t++) memset(to + t * g->term_bytes, 0, (size_t)bytes);
+}
+
+/* Channels of `count` pixels from `pixel` on, in the stored order, as one run of elements. */
+static void copy_run(const conv_gather *g, const conv_source *s, int part, size_t pixel, int count, char *to)
+{
+    const int c = g->c[part], all = count * c;
+    const size_t at = pixel * (size_t)c;
+    if (g->terms == 2) copy_terms((bf16 *)to, (bf16 *)(to + g->term_bytes), (const float *)s->part[part] + at, all);
+    else copy_elements(g->element, to, s->part[part], g->type[part], at, all);
+}
+
+/* One stored pixel's channels and the zeros that fill up a tap. */
+static void copy_channels(const conv_gather *g, const conv_source *s, size_t pixel, char *to)
+{
+    const ptrdiff_t size = conv_element_size(g);
+    int done = 0;
+    for (int p = 0; p < 2 && g->c[p]; p++) {
+        copy_run(g, s, p, pixel, 1, to + done * size);
+        done += g->c[p];
+    }
+    if (done < g->tap_channels) clear_terms(g, to + done * size, (g->tap_channels - done) * size);
+}
+
+/* The stored pixel at the start of line y of the image as it is read. */
+static size_t line_start(const conv_gather *g, int image, int y)
+{
+    const int scale = g->upsample ? 2 : 1;
+    return ((size_t)image * (size_t)(g->h / scale) + (size_t)(y / scale)) * (size_t)(g->w / scale);
+}
+
+/* The same of pixel (y, x) as it is read; outside the image all are zero. */
 static void copy_pixel(const conv_gather *g, const conv_source *s, int image, int y, int x, char *to)
 {
-    const size_t size = (size_t)conv_element_size(g);
-    int done = 0;
-    if (y >= 0 && y < g->h && x >= 0 && x < g->w) {
-        const int scale = g->upsample ? 2 : 1;
-        const int lines = g->h / scale, line = g->w / scale;
-        const size_t pixel = ((size_t)image * (size_t)lines + (size_t)(y / scale)) * (size_t)line + (size_t)(x / scale);
-        for (int p = 0; p < 2 && g->c[p]; p++) {
-            copy_elements(g->element, to + (size_t)done * size, s->part[p], g->type[p], pixel * (size_t)g->c[p], g->c[p]);
-            done += g->c[p];
-        }
+    const bool in = y >= 0 && y < g->h && x >= 0 && x < g->w;
+    if (in) copy_channels(g, s, line_start(g, image, y) + (size_t)(g->upsample ? x / 2 : x), to);
+    else clear_terms(g, to, g->tap_channels * conv_element_size(g));
+}
+
+/* Rows that lie as the pixels do, one behind the other. */
+static bool rows_are_dense(const conv_gather *g)
+{
+    return g->terms == 1 && !g->upsample && !g->c[1] && g->row_bytes == g->c[0] * conv_element_size(g);
+}
+
+/* The rows of a grid line: its pixels, then the gap. */
+static void copy_line(const conv_gather *g, const conv_source *s, int image, int y, char *to)
+{
+    int x = 0;
+    if (y >= 0 && y < g->h) {
+        const size_t start = line_start(g, image, y);
+        if (rows_are_dense(g)) copy_run(g, s, 0, start, g->w, to);
+        else for (; x < g->w; x++) copy_channels(g, s, start + (size_t)(g->upsample ? x / 2 : x), to + x * g->row_bytes);
+        x = g->w;
     }
-    memset(to + (size_t)done * size, 0, (size_t)(g->tap_channels - done) * size);
+    memset(to + x * g->row_bytes, 0, (size_t)((g->grid_w - x) * g->row_bytes));
 }
 
 static int grid_lines(const conv_gather *g, const conv_unit *u)
@@ -64,11 +118,10 @@ static void fill_grid(const conv_gather *g, const conv_source *s, const conv_uni
     const int lines = grid_lines(g, u);
     char *to = rows;
     for (int i = 0; i < u->images; i++) {
-        for (int p = 0; p < g->pad; p++, to += g->row_bytes) memset(to, 0, (size_t)g->row_bytes);
-        for (int l = 0; l < lines; l++) {
-            const int y = u->line * g->stride - g->pad + l;
-            for (int x = 0; x < g->grid_w; x++, to += g->row_bytes) copy_pixel(g, s, u->image + i, y, x, to);
-        }
+        memset(to, 0, (size_t)(g->pad * g->row_bytes));
+        to += g->pad * g->row_bytes;
+        for (int l = 0; l < lines; l++, to += g->grid_w * g->row_bytes)
+            copy_line(g, s, u->image + i, u->line * g->stride - g->pad + l, to);
     }
 }
 
@@ -90,7 +143,62 @@ static void fill_window(const conv_gather *g, const conv_taps *taps, const conv_
         const int y = (u->line + line % u->lines) * g->stride - g->pad, x = m % g->ow * g->stride - g->pad;
         for (int t = 0; t < taps->n; t++)
             copy_pixel(g, s, u->image + line / u->lines, y + taps->tap[t].dy, x + taps->tap[t].dx, to + t * tap_bytes);
-        memset(to + taps->n * tap_bytes, 0, (size_t)(g->row_bytes - taps->n * tap_bytes));
+        clear_terms(g, to + taps->n * tap_bytes, g->term_bytes - taps->n * tap_bytes);
+    }
+}
+
+/* Of few channels, the lines that a unit reads of one image are first laid out with their borders, so that
+ * the taps of a line are one run. Pixels of such a line, its bytes, and those of all lines; term after term. */
+static int flat_span(const conv_gather *g)
+{
+    return (g->ow - 1) * g->stride + g->kernel;
+}
+
+static ptrdiff_t flat_line(const conv_gather *g)
+{
+    return flat_span(g) * g->tap_channels * conv_element_size(g);
+}
+
+static ptrdiff_t flat_bytes(const conv_gather *g, int lines)
+{
+    return ((lines - 1) * g->stride + g->kernel) * flat_line(g);
+}
+
+static size_t flat_room(const conv_gather *g)
+{
+    return g->rows == ROWS_FLAT ? conv_lines((size_t)(g->terms * flat_bytes(g, g->unit_lines))) : 0;
+}
+
+static void flat_lines(const conv_gather *g, const conv_source *s, const conv_unit *u, int image, char *to)
+{
+    const ptrdiff_t pixel = g->tap_channels * conv_element_size(g), bytes = flat_bytes(g, u->lines);
+    conv_gather lines = *g;
+    lines.term_bytes = bytes;
+    memset(to, 0, (size_t)(g->terms * bytes));
+    const int most = g->w < flat_span(g) - g->pad ? g->w : flat_span(g) - g->pad;
+    for (int l = 0; l < grid_lines(g, u); l++) {
+        const int y = u->line * g->stride - g->pad + l;
+        char *first = to + l * flat_line(g) + g->pad * pixel;
+        if (y < 0 || y >= g->h) continue;
+        if (!g->upsample && !g->c[1]) copy_run(&lines, s, 0, line_start(g, image, y), most, first);
+        else for (int x = 0; x < most; x++) copy_pixel(&lines, s, image, y, x, first + x * pixel);
+    }
+}
+
+static void fill_flat(const conv_gather *g, const conv_source *s, const conv_unit *u, char *rows, char *memory)
+{
+    const ptrdiff_t run = g->kernel * g->tap_channels * conv_element_size(g), bytes = flat_bytes(g, u->lines);
+    const ptrdiff_t across = g->stride * g->tap_channels * conv_element_size(g);
+    memset(rows, 0, (size_t)(u->m * g->row_bytes));
+    for (int i = 0; i < u->images; i++) {
+        flat_lines(g, s, u, u->image + i, memory);
+        for (int t = 0; t < g->terms; t++)
+            for (int l = 0; l < u->lines; l++)
+                for (int x = 0; x < g->ow; x++) {
+                    char *to = rows + ((ptrdiff_t)(i * u->lines + l) * g->ow + x) * g->row_bytes + t * g->term_bytes;
+                    const char *from = memory + t * bytes + l * g->stride * flat_line(g) + x * across;
+                    for (int dy = 0; dy < g->kernel; dy++) memcpy(to + dy * run, from + dy * flat_line(g), (size_t)run);
+                }
     }
 }
 
@@ -107,7 +215,7 @@ size_t conv_rows_bytes(const conv_gather *g)
     const ptrdiff_t beyond = g->tiles ? 32 * g->stride : 0;
     const ptrdiff_t places = grid ? u.images * grid_places(g, &u) : u.m;
     if (g->rows == ROWS_DIRECT && !g->tiles) return 0;
-    return conv_lines((size_t)((places + beyond) * g->row_bytes));
+    return conv_lines((size_t)((places + beyond) * g->row_bytes)) + flat_room(g);
 }
 
 const char *conv_rows_fill(const conv_gather *g, const conv_taps *taps, const conv_source *s, const conv_unit *u,
@@ -123,7 +231,8 @@ const char *conv_rows_fill(const conv_gather *g, const conv_taps *taps, const co
         const ptrdiff_t pixel = ((ptrdiff_t)u->image * g->oh + u->line) * g->ow;
         return (const char *)s->part[0] + pixel * g->row_bytes;
     }
-    fill_window(g, taps, s, u, memory);
+    if (g->rows == ROWS_FLAT) fill_flat(g, s, u, memory, (char *)memory + conv_rows_bytes(g) - flat_room(g));
+    else fill_window(g, taps, s, u, memory);
     return memory;
 }
 

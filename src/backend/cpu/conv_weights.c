@@ -1,6 +1,8 @@
 #include "backend/cpu/conv.h"
 
+#include "backend/cpu/amx_block.h"
 #include "backend/cpu/rows.h"
+#include "backend/cpu/turn.h"
 
 #include <string.h>
 
@@ -8,7 +10,7 @@
  * pixel after pixel. The pixels of an image are filled up to whole steps with
  * zeros, never across images, so that a sum is the same however a batch is cut. */
 
-enum { BLOCK_STEPS = 128 };
+enum { BLOCK_STEPS = 128, FILLING = -1, PLACE_BYTES = 256 << 10 };
 
 typedef struct {
     const nn_call     *call;
@@ -18,8 +20,9 @@ typedef struct {
     const char        *rows;
     ptrdiff_t         *offset;                     /* of each pixel's row                  */
     ptrdiff_t         *pair;                       /* of each step in `pairs`              */
+    ptrdiff_t         *dout;                       /* first element of each pixel; FILLING */
     float             *right;                      /* dout, packed                         */
-    uint32_t          *pairs;                      /* x of one tap, two pixels in a word   */
+    uint32_t          *pairs;                      /* x of one tap, two pixels in a word; term after term */
     float             *tiles;                      /* the gradient in tile order           */
     bool               first;
 } grad_job;
@@ -52,12 +55,32 @@ static int pair_stride(const conv_gather *g)
     return g->tiles ? 16 : (pair_words(g) / 16 | 1) * 16;
 }
 
+/* Words of all channels of a step. */
+static size_t pair_channels(const conv_gather *g)
+{
+    return (size_t)conv_round_up(pair_words(g), pair_stride(g));
+}
+
 static int tile_columns_of(const conv_gather *g)
 {
     return conv_round_up(g->columns, 32);
 }
 
-typedef struct { size_t rows, offset, pair, right, pairs, tiles, end; } grad_layout;
+/* Grid rows that a unit has at most. */
+static size_t place_count(const conv_gather *g)
+{
+    return conv_rows_bytes(g) / (size_t)g->row_bytes;
+}
+
+/* Whether each place is paired with the next one, once for all taps: where pixels of a pair are neighbours in
+ * a line, so that taps are distances, and the pairs stay in the second-level cache. */
+static bool by_places(const conv_gather *g)
+{
+    return g->element == ELEMENT_BF16 && !g->tiles && g->rows == ROWS_GRID && g->stride == 1 && g->ow % 2 == 0 &&
+           place_count(g) * pair_channels(g) * 4 <= PLACE_BYTES;
+}
+
+typedef struct { size_t rows, offset, pair, dout, right, pairs, tiles, end; } grad_layout;
 
 static grad_layout layout_of(const conv_gather *g)
 {
@@ -68,9 +91,11 @@ static grad_layout layout_of(const conv_gather *g)
     grad_layout l = {0};
     l.offset = conv_rows_bytes(g);
     l.pair = l.offset + conv_lines(pixels * sizeof(ptrdiff_t));
-    l.right = l.pair + conv_lines(pixels * sizeof(ptrdiff_t));
+    l.dout = l.pair + conv_lines(pixels * sizeof(ptrdiff_t));
+    l.right = l.dout + conv_lines(pixels * sizeof(ptrdiff_t));
     l.pairs = l.right + conv_lines(pixels * columns * 4);
-    l.tiles = l.pairs + (bf ? conv_lines(pixels / 2 * (size_t)conv_round_up(pair_words(g), pair_stride(g)) * 4) : 0);
+    const size_t steps = by_places(g) ? place_count(g) : (size_t)g->terms * pixels / 2;
+    l.tiles = l.pairs + (bf ? conv_lines(steps * pair_channels(g) * 4) : 0);
     l.end = l.tiles + (g->tiles ? taps * (size_t)pair_words(g) * columns * 4 : 0);
     return l;
 }
@@ -80,82 +105,89 @@ size_t conv_weight_grad_bytes(const conv_gather *g)
     return layout_of(g).end;
 }
 
+/* Where a term of dout and of the pairs starts. For tiles `right` holds two bytes a value, and has room for four. */
+static float *right_term(const grad_job *j, int term)
+{
+    return j->right + (ptrdiff_t)term * tile_columns_of(j->g) * (j->pixels / 2);
+}
+
+static uint32_t *pairs_term(const grad_job *j, int term)
+{
+    return j->pairs + (ptrdiff_t)term * (ptrdiff_t)pair_channels(j->g) * (j->pixels / 2);
+}
+
 /* Distances of the unit's pixels with the filling: any row serves there, for dout is zero. */
 static void fill_offsets(const grad_job *j, const conv_unit *u)
 {
     const int image = u->lines * j->g->ow;
     const int filled = conv_round_up(image, pixel_quantum(j->g));
-    if (filled == image) return;
     for (int i = u->images - 1; i >= 0; i--) {
-        for (int m = filled - 1; m >= image; m--) j->offset[i * filled + m] = 0;
-        for (int m = image - 1; m >= 0; m--) j->offset[i * filled + m] = j->offset[i * image + m];
+        const ptrdiff_t first = ((ptrdiff_t)(u->image + i) * j->g->oh + u->line) * j->g->ow;
+        for (int m = filled - 1; m >= image; m--) {
+            j->offset[i * filled + m] = 0;
+            j->dout[i * filled + m] = FILLING;
+        }
+        for (int m = image - 1; m >= 0; m--) {
+            j->offset[i * filled + m] = j->offset[i * image + m];
+            j->dout[i * filled + m] = (first + m) * j->columns;
+        }
     }
 }
 
-/* dout of filled pixel m, or NULL for the filling; the index of its first element. */
-static const void *dout_at(const grad_job *j, const conv_unit *u, int m, size_t *at)
+/* Columns from `column` on of filled pixel m. */
+static vf dout_vector(const grad_job *j, int m, int column)
 {
-    const int image = u->lines * j->g->ow;
-    const int filled = conv_round_up(image, pixel_quantum(j->g));
-    if (m % filled >= image) return NULL;
-    const size_t first = ((size_t)(u->image + m / filled) * (size_t)j->g->oh + (size_t)u->line) * (size_t)j->g->ow;
-    *at = (first + (size_t)(m % filled)) * (size_t)j->columns;
-    return j->call->dout;
-}
-
-static vf dout_vector(const grad_job *j, const void *dout, size_t at, int column)
-{
-    if (!dout || column >= j->columns) return (vf){0};
-    return row_get(j->call->node->out->dtype, dout, at + (size_t)column, row_lanes(j->columns, column));
-}
-
-static vf round_bf16(vf v)
-{
-    return (vf)(__builtin_convertvector(vh_round(v), vu) << 16);
-}
-
-/* The words low | high << 16 of two rows of values rounded to bf16. */
-static vf pair_vectors(vf low, vf high)
-{
-    return (vf)(__builtin_convertvector(vh_round(low), vu) | __builtin_convertvector(vh_round(high), vu) << 16);
+    if (j->dout[m] == FILLING || column >= j->columns) return (vf){0};
+    return row_get(j->call->node->out->dtype, j->call->dout, (size_t)(j->dout[m] + column), row_lanes(j->columns, column));
 }
 
 /* dout in column groups, [step][width] each, a step being a pixel or a pair of pixels. */
-static void pack_right(const grad_job *j, const conv_unit *u)
+static void pack_right(const grad_job *j)
 {
     const bool bf = j->g->element == ELEMENT_BF16, rounded = j->g->element == ELEMENT_ROUNDED;
     const int columns = conv_round_up(j->columns, LANES), steps = bf ? j->pixels / 2 : j->pixels;
     for (int s = 0; s < steps; s++) {
-        size_t at = 0, next = 0;
-        const void *dout = dout_at(j, u, bf ? 2 * s : s, &at);
-        const void *second = bf ? dout_at(j, u, 2 * s + 1, &next) : NULL;
         int width = 0;
         for (int c = 0; c < columns; c += width) {
             width = tile_group(columns, c);
             float *to = j->right + (ptrdiff_t)steps * c + (ptrdiff_t)s * width;
             for (int i = 0; i < width; i += LANES) {
-                vf v = dout_vector(j, dout, at, c + i);
-                if (bf) v = pair_vectors(v, dout_vector(j, second, next, c + i));
-                vf_store(to + i, rounded ? round_bf16(v) : v);
+                vf v = dout_vector(j, bf ? 2 * s : s, c + i);
+                if (bf) v = row_pair(v, dout_vector(j, 2 * s + 1, c + i));
+                vf_store(to + i, rounded ? vf_rounded(v) : v);
             }
         }
     }
 }
 
-/* Rows of one tap, two pixels in a word: what a product of bf16 pairs over pixels reads. */
-static void pack_pairs(const grad_job *j, ptrdiff_t tap)
+/* Two rows of x, two pixels in a word: what a product of bf16 pairs over pixels reads. */
+static void pack_pair(const grad_job *j, const char *first, const char *second, uint32_t *to, ptrdiff_t panel)
 {
-    const int stride = pair_stride(j->g), steps = j->pixels / 2;
-    for (int s = 0; s < steps; s++) {
-        const bf16 *low = (const bf16 *)(j->rows + j->offset[2 * s] + tap);
-        const bf16 *high = (const bf16 *)(j->rows + j->offset[2 * s + 1] + tap);
-        for (int from = 0; from < j->channels; from += stride) {
-            uint32_t *to = j->pairs + (ptrdiff_t)from * steps + (ptrdiff_t)s * stride;
-            const int most = j->channels - from < stride ? j->channels - from : stride;
-            for (int c = 0; c < most; c++) to[c] = low[from + c] | (uint32_t)high[from + c] << 16;
-            for (int c = most; c < stride; c++) to[c] = 0;
+    const bf16 *const low = (const bf16 *)first, *const high = (const bf16 *)second;
+    const int stride = pair_stride(j->g), words = stride < pair_words(j->g) ? stride : pair_words(j->g);
+    for (int from = 0; from < j->channels; from += stride, to += panel)
+        for (int c = 0; c < words; c += LANES) {
+            const int k = row_lanes(j->channels, from + c);
+            vf_store((float *)to + c, k > 0 ? row_pair_stored(low + from + c, high + from + c, k) : (vf){0});
         }
-    }
+}
+
+/* The pairs of one tap. */
+static void pack_pairs(const grad_job *j, ptrdiff_t tap, uint32_t *pairs)
+{
+    const int steps = j->pixels / 2;
+    const ptrdiff_t stride = pair_stride(j->g);
+    for (int s = 0; s < steps; s++)
+        pack_pair(j, j->rows + j->offset[2 * s] + tap, j->rows + j->offset[2 * s + 1] + tap, pairs + s * stride, stride * steps);
+}
+
+/* Each place of the unit with the next one. */
+static void pack_places(const grad_job *j, ptrdiff_t last_tap)
+{
+    const ptrdiff_t row = j->g->row_bytes, stride = pair_stride(j->g);
+    const ptrdiff_t last = (j->offset[j->pixels - 2] + last_tap) / row;
+    for (ptrdiff_t p = 0; p <= last; p++) pack_pair(j, j->rows + p * row, j->rows + (p + 1) * row, j->pairs + p * stride, 0);
+    for (int s = 0; s < j->pixels / 2; s++) j->pair[s] = j->offset[2 * s] / row * stride * 4;
 }
 
 static void outer_run(bool bf, int rows, int vectors, const tile_outer_job *t, float *sum, ptrdiff_t sum_row)
@@ -173,7 +205,7 @@ static void outer_tile(const grad_job *j, int rows, int column, int width, const
         outer_run(bf, rows, width / LANES, t, slab, j->columns);
         return;
     }
-    float part[TILE_ROWS * TILE_WIDTH] = {0};
+    float part[TILE_TALL * TILE_WIDTH] = {0};
     for (int r = 0; r < rows && !t->first; r++)
         memcpy(part + r * width, slab + (ptrdiff_t)r * j->columns, (size_t)most * sizeof *part);
     outer_run(bf, rows, width / LANES, t, part, width);
@@ -193,8 +225,9 @@ static void tap_block(const grad_job *j, const grad_block *b, const char *left)
         .steps = b->steps, .row = (bf ? j->pair : j->offset) + b->from,
         .b = j->right + (ptrdiff_t)all * b->column + (ptrdiff_t)b->from * b->width, .first = j->first && b->from == 0,
     };
-    for (int c = 0; c < j->channels; c += TILE_ROWS) {
-        const int rows = j->channels - c < TILE_ROWS ? j->channels - c : TILE_ROWS;
+    int rows = 0;
+    for (int c = 0; c < j->channels; c += rows) {
+        rows = tile_height(b->width / LANES, j->channels - c);
         t.a = left + (ptrdiff_t)c * 4;
         outer_tile(j, rows, b->column, b->width, &t, slab + (ptrdiff_t)c * j->columns);
     }
@@ -215,62 +248,43 @@ static void tap_blocks(const grad_job *j, int tap, int taps, const char *const *
     }
 }
 
-/* f32 reads the rows of all taps in place; pairs are made for one tap at a time. */
+/* Reads the rows of all taps in place, or the pairs of all places; other pairs are made for one tap at a time. */
 static void unit_vectors(const grad_job *j, const conv_taps *taps)
 {
-    const bool bf = j->g->element == ELEMENT_BF16;
+    const conv_gather *g = j->g;
+    const bool places = by_places(g), bf = g->element == ELEMENT_BF16;
     const char *left[CONV_MAX_TAPS];
-    for (int t = 0; t < j->taps; t++)
-        left[t] = bf ? (const char *)j->pairs : j->rows + conv_tap_offset(j->g, &taps->tap[t], 0);
-    if (!bf) tap_blocks(j, 0, j->taps, left);
-    for (int t = 0; t < j->taps && bf; t++) {
-        pack_pairs(j, conv_tap_offset(j->g, &taps->tap[t], 0));
+    for (int t = 0; t < j->taps; t++) {
+        const ptrdiff_t tap = conv_tap_offset(g, &taps->tap[t], 0);
+        left[t] = !bf ? j->rows + tap : (const char *)j->pairs + (places ? tap / g->row_bytes * pair_stride(g) * 4 : 0);
+    }
+    if (places) pack_places(j, conv_tap_offset(g, &taps->tap[j->taps - 1], 0));
+    if (places || !bf) {
+        tap_blocks(j, 0, j->taps, left);
+        return;
+    }
+    for (int t = 0; t < j->taps; t++) {
+        pack_pairs(j, conv_tap_offset(g, &taps->tap[t], 0), j->pairs);
         tap_blocks(j, t, 1, left);
     }
-}
-
-/* One stage of a transposition: the off-diagonal blocks of d x d change places. */
-TILE_INLINE void transpose_stage(const int d, vf *row)
-{
-    vi low, high;
-    #pragma GCC unroll 16
-    for (int l = 0; l < LANES; l++) {
-        low[l] = l & d ? LANES + l - d : l;
-        high[l] = l & d ? LANES + l : l + d;
-    }
-    #pragma GCC unroll 16
-    for (int i = 0; i < LANES; i++) {
-        if (i & d) continue;
-        const vf a = row[i], b = row[i + d];
-        row[i] = __builtin_shuffle(a, b, low);
-        row[i + d] = __builtin_shuffle(a, b, high);
-    }
-}
-
-TILE_INLINE void transpose(vf *row)
-{
-    transpose_stage(1, row);
-    transpose_stage(2, row);
-    if (LANES > 4) transpose_stage(LANES > 4 ? 4 : 1, row);
-    if (LANES > 8) transpose_stage(LANES > 8 ? 8 : 1, row);
 }
 
 /* Tiles take dout as the left operand, [column][pixel], turned once for all taps,
  * and the pairs of one tap as the right one; so the sums are [column][channel]
  * and live in tiles of scratch memory until the last unit is done. */
-static void turn_right(const grad_job *j, const conv_unit *u)
+static void turn_right(const grad_job *j, int term)
 {
     const int columns = tile_columns_of(j->g), steps = j->pixels / 2;
+    float *right = right_term(j, term);
     for (int s = 0; s < steps; s += LANES)
         for (int c = 0; c < columns; c += LANES) {
             vf row[LANES];
             for (int l = 0; l < LANES; l++) {
-                size_t at = 0, next = 0;
-                const void *low = dout_at(j, u, 2 * (s + l), &at), *high = dout_at(j, u, 2 * (s + l) + 1, &next);
-                row[l] = pair_vectors(dout_vector(j, low, at, c), dout_vector(j, high, next, c));
+                const vf a = dout_vector(j, 2 * (s + l), c), b = dout_vector(j, 2 * (s + l) + 1, c);
+                row[l] = term ? row_pair(vf_remainder(a), vf_remainder(b)) : row_pair(a, b);
             }
-            transpose(row);
-            for (int l = 0; l < LANES; l++) vf_store(j->right + (ptrdiff_t)(c + l) * steps + s, row[l]);
+            turn_words(row);
+            for (int l = 0; l < LANES; l++) vf_store(right + (ptrdiff_t)(c + l) * steps + s, row[l]);
         }
 }
 
@@ -280,26 +294,35 @@ static float *tile_sums(const grad_job *j, int tap, int column, int channel)
     return j->tiles + (((ptrdiff_t)tap * across + channel / 16) * down + column / 16) * 256;
 }
 
+/* All products of 32 pixels before the next 32, so that the order does not show how pixels were cut into units. */
+static void block_pixels(const grad_job *j, amx_shape shape, amx_operands *x, amx_state *amx)
+{
+    const ptrdiff_t dout_term = (const char *)right_term(j, 1) - (const char *)j->right;
+    const ptrdiff_t x_term = (const char *)pairs_term(j, 1) - (const char *)j->pairs;
+    for (int m = 0; m < j->pixels; m += 32) {
+        if (j->g->terms == 2) {
+            amx_block_step(amx, shape, &(amx_operands){x->left + dout_term, x->low + dout_term, x->row, x->b, x->right});
+            amx_block_step(amx, shape, &(amx_operands){x->left, x->low, x->row, x->b + x_term, x->right + x_term});
+        }
+        amx_block_step(amx, shape, x);
+        amx_next_steps(x);
+    }
+}
+
 static void tap_tiles(const grad_job *j, int tap, amx_state *amx)
 {
     const int words = pair_words(j->g), columns = tile_columns_of(j->g);
-    const ptrdiff_t left_row = (ptrdiff_t)j->pixels * 2;
-    for (int c = 0; c < words; c += 16)
+    const ptrdiff_t dout_row = (ptrdiff_t)j->pixels * 2, panel = (ptrdiff_t)j->pixels / 2 * 64;
+    const int step = j->g->wide ? 32 : 16;
+    for (int c = 0; c < words; c += step)
         for (int o = 0; o < columns; o += 32) {
-            float *sum = tile_sums(j, tap, o, c);
-            amx_load(amx, 0, sum, 64);
-            amx_load(amx, 1, sum + 256, 64);
-            const uint32_t *right = j->pairs + (ptrdiff_t)c * (j->pixels / 2);
-            const char *top = (const char *)j->right + o * left_row, *low = top + 16 * left_row;
-            for (ptrdiff_t m = 0; m < left_row; m += 64, right += 256) {
-                amx_load(amx, 3, right, 64);
-                amx_load(amx, 2, top + m, left_row);
-                amx_dp(amx, 0, 2, 3);
-                amx_load(amx, 2, low + m, left_row);
-                amx_dp(amx, 1, 2, 3);
-            }
-            amx_store(amx, 0, sum, 64);
-            amx_store(amx, 1, sum + 256, 64);
+            const amx_sums sums = {tile_sums(j, tap, o, c), 16, 256, (ptrdiff_t)columns * 16};
+            const char *dout = (const char *)j->right + o * dout_row, *pairs = (const char *)j->pairs + c / 16 * panel;
+            amx_operands x = {dout, dout + 16 * dout_row, dout_row, pairs, pairs + panel};
+            const amx_shape shape = {true, j->g->wide && c + 16 < words};
+            amx_block_load(amx, shape, &sums);
+            block_pixels(j, shape, &x, amx);
+            amx_block_store(amx, shape, &sums);
         }
 }
 
@@ -328,7 +351,8 @@ static void tiles_to_slab(const grad_job *j)
 static void unit_tiles(const grad_job *j, const conv_taps *taps, amx_state *amx)
 {
     for (int t = 0; t < j->taps; t++) {
-        pack_pairs(j, conv_tap_offset(j->g, &taps->tap[t], 0));
+        for (int term = 0; term < j->g->terms; term++)
+            pack_pairs(j, conv_tap_offset(j->g, &taps->tap[t], 0) + term * j->g->term_bytes, pairs_term(j, term));
         tap_tiles(j, t, amx);
     }
 }
@@ -340,11 +364,11 @@ static void unit_grad(grad_job *j, const conv_taps *taps, const conv_unit *u, am
     j->rows = conv_rows_fill(j->g, taps, &source, u, j->call->scratch, j->offset);
     fill_offsets(j, u);
     if (AMX_TILES && j->g->tiles) {
-        turn_right(j, u);
+        for (int term = 0; term < j->g->terms; term++) turn_right(j, term);
         unit_tiles(j, taps, amx);
         return;
     }
-    pack_right(j, u);
+    pack_right(j);
     unit_vectors(j, taps);
     j->first = false;
 }
@@ -370,7 +394,7 @@ static grad_job job_of(const nn_call *c)
     grad_job j = {
         .call = c, .g = g, .taps = g->rows == ROWS_FLAT ? 1 : g->kernel * g->kernel,
         .channels = grad_channels(g), .columns = g->columns, .first = !c->accumulate,
-        .offset = (ptrdiff_t *)(memory + l.offset), .pair = (ptrdiff_t *)(memory + l.pair),
+        .offset = (ptrdiff_t *)(memory + l.offset), .pair = (ptrdiff_t *)(memory + l.pair), .dout = (ptrdiff_t *)(memory + l.dout),
         .right = (float *)(memory + l.right), .pairs = (uint32_t *)(memory + l.pairs), .tiles = (float *)(memory + l.tiles),
     };
     const int most = filled_pixels(g, g->unit_images, g->unit_lines);
@@ -386,7 +410,7 @@ void conv_weight_grad(const nn_call *c)
     amx_state amx;
     if (tiles) {
         tiles_from_slab(&j);
-        amx_begin(&amx);
+        amx_block_begin(&amx, j.g->wide);
     }
     all_units(&j, &taps, &amx);
     if (tiles) {

@@ -1,7 +1,9 @@
 #include "backend/cpu/cpu.h"
 
 #include "backend/cpu/table.h"
+#include "base/clock.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,7 +60,7 @@ typedef struct {
     const char      *name;
     bool           (*available)(void);
     const cpu_table *table;
-    bool             named_only;      /* never chosen unless it is the limit itself */
+    bool             named_only;      /* an emulation: never chosen unless it is the limit itself, nor measured */
 } cpu_level;
 
 static const cpu_level levels[] = {
@@ -73,6 +75,11 @@ static const cpu_level levels[] = {
     {"amx_emulated", has_generic, &cpu_table_amx_emulated, true},
 #endif
 };
+
+typedef struct {
+    nn_backend base;                  /* first, so that its address is the whole's */
+    int        tile_columns;          /* base.state */
+} cpu_backend;
 
 enum { LEVELS = sizeof levels / sizeof levels[0] };
 
@@ -152,21 +159,50 @@ static void cpu_release(nn_backend *b)
     free(b);
 }
 
+static double tile_rate(const cpu_table *t, bool wide)
+{
+    enum { ROUNDS = 200 };          /* about 0.1 ms */
+    const double start = clock_now(), operations = t->loop_tiles(wide, ROUNDS);
+    return operations / (clock_now() - start);
+}
+
+/* Wide blocks load less for each product, but with many tiles in use a core that is shared may
+ * be half as fast, from moment to moment; so they must win clearly and nearly always. */
+static int measure_tile_columns(const cpu_table *t)
+{
+    enum { TRIALS = 5, ENOUGH = 4 };
+    int wins = 0;
+    for (int i = 0; i < TRIALS; i++) wins += tile_rate(t, true) > 1.1 * tile_rate(t, false);
+    return wins >= ENOUGH ? 32 : 16;
+}
+
+int cpu_tile_columns(const nn_backend *b)
+{
+    return *(const int *)b->state;
+}
+
+void cpu_set_tile_columns(nn_backend *b, int columns)
+{
+    assert(cpu_tile_columns(b) && (columns == 16 || columns == 32));
+    *(int *)b->state = columns;
+}
+
 ddpm_status backend_cpu_new(const char *max_isa, nn_backend **b)
 {
     const cpu_level *level = level_choose(max_isa);
     if (!level)
         return ddpm_fail(DDPM_EINVAL, "\"%s\" is not an instruction-set level of this build; "
                          "the levels are generic, avx2, avx512, avx512bf16, amx", max_isa);
-    nn_backend *cpu = calloc(1, sizeof *cpu);
+    cpu_backend *cpu = calloc(1, sizeof *cpu);
     if (!cpu) return ddpm_fail(DDPM_ENOMEM, "no memory for the cpu backend");
-    *cpu = (nn_backend){
+    if (level->table->loop_tiles) cpu->tile_columns = level->named_only ? 16 : measure_tile_columns(level->table);
+    cpu->base = (nn_backend){
         .name = "cpu", .isa = level->name,
         .value_bytes = cpu_value_bytes, .alloc = cpu_alloc, .free = cpu_free,
         .upload = level->table->upload, .download = level->table->download, .accumulate = level->table->accumulate,
-        .release = cpu_release,
+        .release = cpu_release, .state = &cpu->tile_columns,
     };
-    for (int i = 0; i < NN_OP_COUNT; i++) cpu->kernels[i] = *level->table->kernels[i];
-    *b = cpu;
+    for (int i = 0; i < NN_OP_COUNT; i++) cpu->base.kernels[i] = *level->table->kernels[i];
+    *b = &cpu->base;
     return DDPM_OK;
 }

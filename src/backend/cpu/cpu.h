@@ -26,4 +26,12 @@ bool cpu_isa_available(const char *name);
  * around it, the ceiling of the kernels. narrow: products of bf16 pairs; 0 where there are none. */
 double cpu_ceiling_loop(const char *isa, bool narrow, int rounds);
 
+/* Columns of the blocks of sums that convolution keeps in matrix tiles: 16 (4 of the 8 tiles in use) or 32
+ * (7); 0 when the level has no tiles. The faster one in a measurement of about a millisecond,
+ * made with the backend. The results are the same bits. b: one of backend_cpu_new. */
+int cpu_tile_columns(const nn_backend *b);
+
+/* Choose 16 or 32 instead, for plans that are made from now on; the level must have tiles. */
+void cpu_set_tile_columns(nn_backend *b, int columns);
+
 #endif

@@ -83,6 +83,10 @@ static inline vh vh_round(vf v)
 
 static inline void vf_store_bf16(bf16 *p, vf v) { *(vh_any *)p = vh_round(v); }
 
+/* v rounded to bf16, as f32; and what that rounding took away, exactly. */
+static inline vf vf_rounded(vf v) { return (vf)(__builtin_convertvector(vh_round(v), vu) << 16); }
+static inline vf vf_remainder(vf v) { return v - vf_rounded(v); }
+
 /* LANES elements of a value of type t (NN_F32 or NN_BF16), from element i on. */
 static inline vf vf_load_as(const void *p, nn_dtype t, size_t i)
 {

@@ -13,7 +13,7 @@
 
 enum { NORM_BLOCK = 32 };       /* pixels summed in f32 before the sums join the f64 totals */
 
-typedef struct { int c, groups, pixels; size_t padded; } norm_dims;
+typedef struct { int c, groups, pixels, blocks; size_t padded; } norm_dims;
 
 /* One tensor of the operand x, at the current image. */
 typedef struct {
@@ -40,7 +40,8 @@ static norm_dims norm_dims_of(const nn_node *d)
 {
     const int c = nn_read_channels(d);
     const nn_shape x = d->in[NORM_X]->shape;
-    return (norm_dims){ c, d->attr.norm.groups, x.h * x.w, row_padded(c) + LANES };
+    const int pixels = x.h * x.w;
+    return (norm_dims){ c, d->attr.norm.groups, pixels, (pixels + NORM_BLOCK - 1) / NORM_BLOCK, row_padded(c) + LANES };
 }
 
 static size_t norm_bytes(const nn_node *d)
@@ -107,36 +108,47 @@ ROW_INLINE void norm_add_block(nn_dtype type, const norm_part *p, size_t pixel, 
     for (; r < rows; r++) norm_add_rows(type, p, pixel + (size_t)r, 1, m, s);
 }
 
-/* Totals of x and of x^2 for each channel of a part. Within a block squares are
- * taken from the block's own mean, and only their f64 sums are moved to the
- * origin: sum x^2 = q + 2 m s - rows m^2, which cancels in f64 only. */
-ROW_INLINE void norm_sum_part(nn_dtype type, const norm_part *p, int pixels, const norm_scratch *w)
+static int norm_block_rows(norm_dims n, int block)
 {
-    double *const restrict sum = w->sum + p->first, *const restrict square = w->square + p->first;
-    for (int i = 0; i < pixels; i += NORM_BLOCK) {
-        const int rows = pixels - i < NORM_BLOCK ? pixels - i : NORM_BLOCK;
-        norm_add_block(type, p, (size_t)i, rows, NULL, w->s);
-        for (int k = 0; k < p->c; k++) w->m[k] = w->s[k] / (float)rows;
-        norm_add_block(type, p, (size_t)i, rows, w->m, w->q);
-        for (int k = 0; k < p->c; k++) {
-            const double m = w->m[k], s = w->s[k];
-            sum[k] += s;
-            square[k] += w->q[k] + m * (2 * s - rows * m);
-        }
+    const int left = n.pixels - block * NORM_BLOCK;
+    return left < NORM_BLOCK ? left : NORM_BLOCK;
+}
+
+/* Sums of a block for each channel of a part, into w->s and w->q. Squares are taken from the block's own mean. */
+ROW_INLINE void norm_sum_block(nn_dtype type, const norm_part *p, int block, int rows, const norm_scratch *w)
+{
+    const size_t pixel = (size_t)block * NORM_BLOCK;
+    norm_add_block(type, p, pixel, rows, NULL, w->s);
+    for (int k = 0; k < p->c; k++) w->m[k] = w->s[k] / (float)rows;
+    norm_add_block(type, p, pixel, rows, w->m, w->q);
+}
+
+/* A block's sums s, q of c channels to totals of x and x^2. Only in f64 are squares moved to the
+ * origin, where that cancels: sum x^2 = q + 2 m s - rows m^2. */
+static void norm_add_totals(int rows, int c, const float *s, const float *q, double *restrict sum, double *restrict square)
+{
+    for (int k = 0; k < c; k++) {
+        const double m = s[k] / (float)rows, total = s[k];
+        sum[k] += total;
+        square[k] += q[k] + m * (2 * total - rows * m);
     }
 }
 
-/* Mean and 1/sqrt(var + eps) of every group of one image, into stat [groups][2]. */
-static void norm_statistics(norm_dims n, const norm_part *part, int parts, float eps, const norm_scratch *w, float *stat)
+ROW_INLINE void norm_sum_part(nn_dtype type, norm_dims n, const norm_part *p, const norm_scratch *w)
 {
-    memset(w->sum, 0, 2 * n.padded * sizeof *w->sum);
-    for (int k = 0; k < parts; k++) {
-        if (part[k].type == NN_BF16) norm_sum_part(NN_BF16, &part[k], n.pixels, w);
-        else norm_sum_part(NN_F32, &part[k], n.pixels, w);
+    for (int block = 0; block < n.blocks; block++) {
+        const int rows = norm_block_rows(n, block);
+        norm_sum_block(type, p, block, rows, w);
+        norm_add_totals(rows, p->c, w->s, w->q, w->sum + p->first, w->square + p->first);
     }
+}
+
+/* Mean and 1/sqrt(var + eps) of groups of one image from the totals, into stat [groups][2]. */
+static void norm_group_statistics(norm_dims n, int first, int end, float eps, const norm_scratch *w, float *stat)
+{
     const int per = n.c / n.groups;
     const double count = (double)per * n.pixels;
-    for (int g = 0; g < n.groups; g++) {
+    for (int g = first; g < end; g++) {
         double sum = 0, square = 0;
         for (int k = g * per; k < (g + 1) * per; k++) {
             sum += w->sum[k];
@@ -146,6 +158,16 @@ static void norm_statistics(norm_dims n, const norm_part *part, int parts, float
         stat[2 * g] = (float)mean;
         stat[2 * g + 1] = (float)(1 / sqrt((var > 0 ? var : 0) + (double)eps));
     }
+}
+
+static void norm_statistics(norm_dims n, const norm_part *part, int parts, float eps, const norm_scratch *w, float *stat)
+{
+    memset(w->sum, 0, 2 * n.padded * sizeof *w->sum);
+    for (int k = 0; k < parts; k++) {
+        if (part[k].type == NN_BF16) norm_sum_part(NN_BF16, n, &part[k], w);
+        else norm_sum_part(NN_F32, n, &part[k], w);
+    }
+    norm_group_statistics(n, 0, n.groups, eps, w, stat);
 }
 
 /* ---- one value per channel ---- */
@@ -184,51 +206,180 @@ static const float *norm_mask(const nn_call *c, norm_dims n, int i, const norm_s
 
 /* ---- forward ---- */
 
-ROW_INLINE void norm_apply_part(nn_dtype type, nn_dtype out, const norm_part *p, norm_dims n, bool silu,
+/* LANES channels from `ch` on of a few pixels; what the channels have alone stays in registers. */
+ROW_INLINE void norm_apply_few(nn_dtype type, nn_dtype out, const norm_part *p, norm_dims n, row_range pixels, int ch, bool silu,
+                               const norm_scratch *w, const float *mask, char *y)
+{
+    const int k = row_lanes(p->c, ch);
+    const vf a = vf_load(w->a + p->first + ch), b = vf_load(w->b + p->first + ch);
+    for (size_t pixel = pixels.first; pixel < pixels.end; pixel++) {
+        const size_t at = pixel * (size_t)n.c + (size_t)(p->first + ch);
+        vf v = vf_fma(row_get(type, p->x, pixel * (size_t)p->c + (size_t)ch, k), a, b);
+        if (silu) v = row_silu(v);
+        if (mask) v *= row_get(NN_F32, mask, at, k);
+        row_put(out, y, at, k, v);
+    }
+}
+
+/* The next NORM_BLOCK pixels of a range, or what is left of it. */
+ROW_INLINE row_range norm_next(size_t first, size_t end)
+{
+    return (row_range){ first, first + NORM_BLOCK < end ? first + NORM_BLOCK : end };
+}
+
+ROW_INLINE void norm_apply_part(nn_dtype type, nn_dtype out, const norm_part *p, norm_dims n, row_range pixels, bool silu,
                                 const norm_scratch *w, const float *mask, char *y)
 {
-    for (size_t pixel = 0; pixel < (size_t)n.pixels; pixel++)
-        for (int ch = 0; ch < p->c; ch += LANES) {
-            const int k = row_lanes(p->c, ch);
-            const size_t at = pixel * (size_t)n.c + (size_t)(p->first + ch);
-            const vf x = row_get(type, p->x, pixel * (size_t)p->c + (size_t)ch, k);
-            vf v = vf_fma(x, vf_load(w->a + p->first + ch), vf_load(w->b + p->first + ch));
-            if (silu) v = row_silu(v);
-            if (mask) v *= row_get(NN_F32, mask, at, k);
-            row_put(out, y, at, k, v);
+    for (size_t at = pixels.first; at < pixels.end; at += NORM_BLOCK)
+        for (int ch = 0; ch < p->c; ch += LANES)
+            norm_apply_few(type, out, p, n, norm_next(at, pixels.end), ch, silu, w, mask, y);
+}
+
+/* Image i, once its statistics are known. */
+static void norm_apply(const nn_call *c, norm_dims n, int i, row_range pixels, const norm_scratch *w)
+{
+    const nn_node *const d = c->node;
+    const nn_dtype type = d->in[NORM_X]->dtype, out = d->out->dtype;
+    norm_part part[2];
+    const int parts = norm_parts(c, i, part);
+    norm_coefficients(c, n, i, w);
+    const float *const mask = norm_mask(c, n, i, w);
+    char *const y = (char *)c->out + (size_t)i * nn_image_len(d->out->shape) * nn_dtype_size(out);
+    for (int k = 0; k < parts; k++)
+        ROW_TYPED(norm_apply_part, type, out, &part[k], n, pixels, d->attr.norm.silu, w, mask, y);
+}
+
+static float *norm_statistics_at(const nn_call *c, norm_dims n, int i)
+{
+    return c->aux + (size_t)i * (size_t)n.groups * 2;
+}
+
+static void norm_images(const nn_call *c, norm_dims n, const norm_scratch *w)
+{
+    for (int i = 0; i < c->n; i++) {
+        norm_part part[2];
+        const int parts = norm_parts(c, i, part);
+        norm_statistics(n, part, parts, c->node->attr.norm.eps, w, norm_statistics_at(c, n, i));
+        norm_apply(c, n, i, (row_range){ 0, (size_t)n.pixels }, w);
+    }
+}
+
+/* ---- forward by parts, in three phases: sums of blocks, statistics of groups, pixels ---- */
+
+enum { NORM_PHASES = 3 };
+
+/* Sums s, then q, of all channels of a block. They wait in the memory of the output, which holds
+ * two floats for each block and channel, and whose values come last. */
+static float *norm_kept_sums(const nn_call *c, norm_dims n, int i, int block)
+{
+    return (float *)c->out + ((size_t)i * (size_t)n.blocks + (size_t)block) * 2 * (size_t)n.c;
+}
+
+static bool norm_keeps_sums(const nn_node *d, norm_dims n)
+{
+    return (size_t)n.blocks * 2 * sizeof(float) <= (size_t)n.pixels * nn_dtype_size(d->out->dtype);
+}
+
+static void norm_phase_sums(const nn_call *c, norm_dims n, const norm_scratch *w)
+{
+    const size_t blocks = (size_t)n.blocks;
+    const row_range share = row_share((size_t)c->n * blocks, 1, c->part, c->parts);
+    for (size_t at = share.first; at < share.end; at++) {
+        const int i = (int)(at / blocks), block = (int)(at % blocks), rows = norm_block_rows(n, block);
+        float *const kept = norm_kept_sums(c, n, i, block);
+        norm_part part[2];
+        const int parts = norm_parts(c, i, part);
+        for (int k = 0; k < parts; k++) {
+            if (part[k].type == NN_BF16) norm_sum_block(NN_BF16, &part[k], block, rows, w);
+            else norm_sum_block(NN_F32, &part[k], block, rows, w);
+            memcpy(kept + part[k].first, w->s, (size_t)part[k].c * sizeof *kept);
+            memcpy(kept + n.c + part[k].first, w->q, (size_t)part[k].c * sizeof *kept);
         }
+    }
+}
+
+/* Groups [first, end) of image i. */
+static void norm_kept_statistics(const nn_call *c, norm_dims n, int i, int first, int end, const norm_scratch *w)
+{
+    const int per = n.c / n.groups, from = first * per, channels = (end - first) * per;
+    memset(w->sum, 0, 2 * n.padded * sizeof *w->sum);
+    for (int block = 0; block < n.blocks; block++) {
+        const float *const kept = norm_kept_sums(c, n, i, block) + from;
+        norm_add_totals(norm_block_rows(n, block), channels, kept, kept + n.c, w->sum + from, w->square + from);
+    }
+    norm_group_statistics(n, first, end, c->node->attr.norm.eps, w, norm_statistics_at(c, n, i));
+}
+
+static void norm_phase_statistics(const nn_call *c, norm_dims n, const norm_scratch *w)
+{
+    const size_t groups = (size_t)n.groups;
+    const row_range share = row_share((size_t)c->n * groups, 1, c->part, c->parts);
+    for (size_t at = share.first, next; at < share.end; at = next) {
+        const size_t start = at / groups * groups;
+        next = start + groups < share.end ? start + groups : share.end;
+        norm_kept_statistics(c, n, (int)(at / groups), (int)(at - start), (int)(next - start), w);
+    }
+}
+
+static void norm_phase_pixels(const nn_call *c, norm_dims n, const norm_scratch *w)
+{
+    const size_t pixels = (size_t)n.pixels;
+    const row_range share = row_share((size_t)c->n * pixels, 1, c->part, c->parts);
+    for (size_t at = share.first, next; at < share.end; at = next) {
+        const size_t start = at / pixels * pixels;
+        next = start + pixels < share.end ? start + pixels : share.end;
+        norm_apply(c, n, (int)(at / pixels), (row_range){ at - start, next - start }, w);
+    }
 }
 
 static ddpm_status norm_forward(nn_backend *b, const nn_call *c)
 {
     (void)b;
-    const nn_node *const d = c->node;
-    const norm_dims n = norm_dims_of(d);
+    const norm_dims n = norm_dims_of(c->node);
+    if (c->parts > 1 && !norm_keeps_sums(c->node, n) && c->part + c->phase > 0) return DDPM_OK;
     const norm_scratch w = norm_scratch_at(c, n);
-    const nn_dtype type = d->in[NORM_X]->dtype, out = d->out->dtype;
-    for (int i = 0; i < c->n; i++) {
-        norm_part part[2];
-        const int parts = norm_parts(c, i, part);
-        norm_statistics(n, part, parts, d->attr.norm.eps, &w, c->aux + (size_t)i * (size_t)n.groups * 2);
-        norm_coefficients(c, n, i, &w);
-        const float *const mask = norm_mask(c, n, i, &w);
-        char *const y = (char *)c->out + (size_t)i * nn_image_len(d->out->shape) * nn_dtype_size(out);
-        for (int k = 0; k < parts; k++)
-            ROW_TYPED(norm_apply_part, type, out, &part[k], n, d->attr.norm.silu, &w, mask, y);
-    }
+    if (c->parts == 1 || !norm_keeps_sums(c->node, n)) norm_images(c, n, &w);
+    else if (c->phase == 0) norm_phase_sums(c, n, &w);
+    else if (c->phase == 1) norm_phase_statistics(c, n, &w);
+    else norm_phase_pixels(c, n, &w);
     return DDPM_OK;
 }
 
 /* ---- backward ---- */
 
-/* d(loss)/d(v) of one vector, v being what enters the SiLU. */
-ROW_INLINE vf norm_dv(nn_dtype out, vf x, const char *dy, size_t at, int k, bool silu,
-                           const float *a, const float *b, const float *mask)
+/* One value per channel, of LANES channels: v = x a + b enters the SiLU, u = x u1 + u0. */
+typedef struct { vf a, b, u0, u1; } norm_affine;
+
+ROW_INLINE norm_affine norm_affine_at(const norm_scratch *w, size_t at)
+{
+    return (norm_affine){ vf_load(w->a + at), vf_load(w->b + at), vf_load(w->u0 + at), vf_load(w->u1 + at) };
+}
+
+/* d(loss)/d(v) of one vector. */
+ROW_INLINE vf norm_dv(nn_dtype out, vf x, const char *dy, size_t at, int k, bool silu, const norm_affine *f, const float *mask)
 {
     vf dv = row_get(out, dy, at, k);
     if (mask) dv *= row_get(NN_F32, mask, at, k);
-    if (silu) dv *= row_dsilu(vf_fma(x, vf_load(a), vf_load(b)));
+    if (silu) dv *= row_dsilu(vf_fma(x, f->a, f->b));
     return dv;
+}
+
+/* Sums of dv and of dv u over a few pixels, of LANES channels from `ch` on. */
+ROW_INLINE void norm_sum_few(nn_dtype type, nn_dtype out, const norm_part *p, norm_dims n, row_range pixels, int ch, bool silu,
+                             const norm_scratch *w, const float *mask, const char *dy)
+{
+    const int k = row_lanes(p->c, ch);
+    const size_t first = (size_t)(p->first + ch);
+    const norm_affine f = norm_affine_at(w, first);
+    vf s = vf_set(0), q = vf_set(0);
+    for (size_t pixel = pixels.first; pixel < pixels.end; pixel++) {
+        const vf x = row_get(type, p->x, pixel * (size_t)p->c + (size_t)ch, k);
+        const vf dv = norm_dv(out, x, dy, pixel * (size_t)n.c + first, k, silu, &f, mask);
+        s += dv;
+        q = vf_fma(dv, vf_fma(x, f.u1, f.u0), q);
+    }
+    vf_store(w->s + ch, s);
+    vf_store(w->q + ch, q);
 }
 
 /* Totals of dv and of dv u for each channel of a part. */
@@ -237,18 +388,8 @@ ROW_INLINE void norm_sum_dv(nn_dtype type, nn_dtype out, const norm_part *p, nor
 {
     const size_t c = (size_t)p->c, first = (size_t)p->first;
     for (size_t start = 0; start < (size_t)n.pixels; start += NORM_BLOCK) {
-        const size_t end = start + NORM_BLOCK < (size_t)n.pixels ? start + NORM_BLOCK : (size_t)n.pixels;
-        memset(w->s, 0, 2 * n.padded * sizeof *w->s);
-        for (size_t pixel = start; pixel < end; pixel++)
-            for (int ch = 0; ch < p->c; ch += LANES) {
-                const int k = row_lanes(p->c, ch);
-                const size_t at = first + (size_t)ch;
-                const vf x = row_get(type, p->x, pixel * c + (size_t)ch, k);
-                const vf dv = norm_dv(out, x, dy, pixel * (size_t)n.c + at, k, silu, w->a + at, w->b + at, mask);
-                const vf u = vf_fma(x, vf_load(w->u1 + at), vf_load(w->u0 + at));
-                vf_store(w->s + ch, vf_load(w->s + ch) + dv);
-                vf_store(w->q + ch, vf_fma(dv, u, vf_load(w->q + ch)));
-            }
+        for (int ch = 0; ch < p->c; ch += LANES)
+            norm_sum_few(type, out, p, n, norm_next(start, (size_t)n.pixels), ch, silu, w, mask, dy);
         for (size_t k = 0; k < c; k++) {
             w->sum[first + k] += w->s[k];
             w->square[first + k] += w->q[k];
@@ -256,19 +397,27 @@ ROW_INLINE void norm_sum_dv(nn_dtype type, nn_dtype out, const norm_part *p, nor
     }
 }
 
-/* dx = a dv + x u1 + u0 */
+/* dx = a dv + x u1 + u0 of a few pixels, of LANES channels from `ch` on. */
+ROW_INLINE void norm_write_few(nn_dtype type, nn_dtype out, const norm_part *p, norm_dims n, row_range pixels, int ch, bool silu,
+                               const norm_scratch *w, const float *mask, const char *dy)
+{
+    const int k = row_lanes(p->c, ch);
+    const size_t first = (size_t)(p->first + ch);
+    const norm_affine f = norm_affine_at(w, first);
+    for (size_t pixel = pixels.first; pixel < pixels.end; pixel++) {
+        const size_t from = pixel * (size_t)p->c + (size_t)ch;
+        const vf x = row_get(type, p->x, from, k);
+        const vf dv = norm_dv(out, x, dy, pixel * (size_t)n.c + first, k, silu, &f, mask);
+        row_put(type, p->dx, from, k, vf_fma(f.a, dv, vf_fma(x, f.u1, f.u0)));
+    }
+}
+
 ROW_INLINE void norm_write_dx(nn_dtype type, nn_dtype out, const norm_part *p, norm_dims n, bool silu,
                               const norm_scratch *w, const float *mask, const char *dy)
 {
-    for (size_t pixel = 0; pixel < (size_t)n.pixels; pixel++)
-        for (int ch = 0; ch < p->c; ch += LANES) {
-            const int k = row_lanes(p->c, ch);
-            const size_t at = (size_t)(p->first + ch), from = pixel * (size_t)p->c + (size_t)ch;
-            const vf x = row_get(type, p->x, from, k);
-            const vf dv = norm_dv(out, x, dy, pixel * (size_t)n.c + at, k, silu, w->a + at, w->b + at, mask);
-            const vf rest = vf_fma(x, vf_load(w->u1 + at), vf_load(w->u0 + at));
-            row_put(type, p->dx, from, k, vf_fma(vf_load(w->a + at), dv, rest));
-        }
+    for (size_t start = 0; start < (size_t)n.pixels; start += NORM_BLOCK)
+        for (int ch = 0; ch < p->c; ch += LANES)
+            norm_write_few(type, out, p, n, norm_next(start, (size_t)n.pixels), ch, silu, w, mask, dy);
 }
 
 /* Gradients of gamma, beta and film from the totals of image i. */
@@ -349,4 +498,4 @@ static ddpm_status norm_prepare(nn_backend *b, const nn_node *node, void **state
     return DDPM_OK;
 }
 
-const nn_kernel ISA(cpu_group_norm) = { .prepare = norm_prepare, .forward = norm_forward, .backward = norm_backward };
+const nn_kernel ISA(cpu_group_norm) = { .prepare = norm_prepare, .forward = norm_forward, .backward = norm_backward, .phases = NORM_PHASES };

@@ -13,12 +13,18 @@ ROW_INLINE int pointwise_lanes(size_t n, size_t at)
     return n - at < LANES ? (int)(n - at) : LANES;
 }
 
+/* A part's elements of a value of the call's images; no two parts write one cache line. */
+static row_range pointwise_share(const nn_call *c, const nn_tensor *t)
+{
+    return row_share(pointwise_len(t, c->n), 64, c->part, c->parts);
+}
+
 /* ---- silu ---- */
 
-ROW_INLINE void silu_map(nn_dtype in, nn_dtype out, const void *x, void *y, size_t n)
+ROW_INLINE void silu_map(nn_dtype in, nn_dtype out, const void *x, void *y, row_range r)
 {
-    for (size_t i = 0; i < n; i += LANES) {
-        const int k = pointwise_lanes(n, i);
+    for (size_t i = r.first; i < r.end; i += LANES) {
+        const int k = pointwise_lanes(r.end, i);
         row_put(out, y, i, k, row_silu(row_get(in, x, i, k)));
     }
 }
@@ -27,7 +33,7 @@ static ddpm_status silu_forward(nn_backend *b, const nn_call *c)
 {
     (void)b;
     const nn_tensor *const x = c->node->in[0], *const y = c->node->out;
-    ROW_TYPED(silu_map, x->dtype, y->dtype, c->in[0], c->out, pointwise_len(y, c->n));
+    ROW_TYPED(silu_map, x->dtype, y->dtype, c->in[0], c->out, pointwise_share(c, y));
     return DDPM_OK;
 }
 
@@ -47,15 +53,15 @@ static ddpm_status silu_backward(nn_backend *b, const nn_call *c)
     return DDPM_OK;
 }
 
-const nn_kernel ISA(cpu_silu) = { .forward = silu_forward, .backward = silu_backward };
+const nn_kernel ISA(cpu_silu) = { .forward = silu_forward, .backward = silu_backward, .phases = 1 };
 
 /* ---- sums and copies ---- */
 
 /* y = x + z; y may be x. */
-ROW_INLINE void add_map(nn_dtype in, nn_dtype out, const void *x, nn_dtype other, const void *z, void *y, size_t n)
+ROW_INLINE void add_map(nn_dtype in, nn_dtype out, const void *x, nn_dtype other, const void *z, void *y, row_range r)
 {
-    for (size_t i = 0; i < n; i += LANES) {
-        const int k = pointwise_lanes(n, i);
+    for (size_t i = r.first; i < r.end; i += LANES) {
+        const int k = pointwise_lanes(r.end, i);
         row_put(out, y, i, k, row_get(in, x, i, k) + row_get(other, z, i, k));
     }
 }
@@ -65,7 +71,7 @@ static ddpm_status add_forward(nn_backend *b, const nn_call *c)
     (void)b;
     const nn_node *const d = c->node;
     ROW_TYPED(add_map, d->in[0]->dtype, d->out->dtype, c->in[0], d->in[1]->dtype, c->in[1], c->out,
-              pointwise_len(d->out, c->n));
+              pointwise_share(c, d->out));
     return DDPM_OK;
 }
 
@@ -93,7 +99,7 @@ static ddpm_status add_backward(nn_backend *b, const nn_call *c)
     return DDPM_OK;
 }
 
-const nn_kernel ISA(cpu_add) = { .forward = add_forward, .backward = add_backward };
+const nn_kernel ISA(cpu_add) = { .forward = add_forward, .backward = add_backward, .phases = 1 };
 
 /* Bytes of one pixel of a value. */
 static size_t pixel_bytes(const nn_tensor *t) { return (size_t)t->shape.c * nn_dtype_size(t->dtype); }
@@ -103,7 +109,8 @@ static ddpm_status concat_forward(nn_backend *b, const nn_call *c)
     (void)b;
     const nn_tensor *const x = c->node->in[0], *const y = c->node->in[1], *const out = c->node->out;
     const size_t pixels = pointwise_len(out, c->n) / (size_t)out->shape.c, skip = (size_t)x->shape.c * nn_dtype_size(out->dtype);
-    for (size_t i = 0; i < pixels; i++) {
+    const row_range r = row_share(pixels, 1, c->part, c->parts);
+    for (size_t i = r.first; i < r.end; i++) {
         char *const row = (char *)c->out + i * pixel_bytes(out);
         copy_values(x->dtype, out->dtype, (const char *)c->in[0] + i * pixel_bytes(x), row, (size_t)x->shape.c);
         copy_values(y->dtype, out->dtype, (const char *)c->in[1] + i * pixel_bytes(y), row + skip, (size_t)y->shape.c);
@@ -126,12 +133,12 @@ static ddpm_status concat_backward(nn_backend *b, const nn_call *c)
     return DDPM_OK;
 }
 
-const nn_kernel ISA(cpu_concat) = { .forward = concat_forward, .backward = concat_backward };
+const nn_kernel ISA(cpu_concat) = { .forward = concat_forward, .backward = concat_backward, .phases = 1 };
 
 void ISA(cpu_accumulate)(nn_backend *b, const nn_tensor *t, int n, void *y, const void *x)
 {
     (void)b;
-    ROW_TYPED(add_map, t->dtype, t->dtype, y, t->dtype, x, y, pointwise_len(t, n));
+    ROW_TYPED(add_map, t->dtype, t->dtype, y, t->dtype, x, y, (row_range){ 0, pointwise_len(t, n) });
 }
 
 ddpm_status ISA(cpu_upload)(nn_backend *b, const nn_tensor *t, int n, const void *host, void *dst)
@@ -150,11 +157,17 @@ ddpm_status ISA(cpu_download)(nn_backend *b, const nn_tensor *t, int n, const vo
 
 /* ---- 2x2 resampling: one coarse row against two fine rows ---- */
 
+/* A part's share of the rows of a call's images, s being the coarse shape. */
+static row_range resample_rows(const nn_call *c, nn_shape s)
+{
+    return row_share((size_t)(c->n * s.h), 1, c->part, c->parts);
+}
+
 /* Rows of w coarse pixels: each fine pixel receives scale times its coarse one. */
-ROW_INLINE void resample_spread(nn_dtype in, nn_dtype out, const void *coarse, void *fine, size_t rows, int w, int c, float scale)
+ROW_INLINE void resample_spread(nn_dtype in, nn_dtype out, const void *coarse, void *fine, row_range r, int w, int c, float scale)
 {
     const size_t len = (size_t)w * (size_t)c;
-    for (size_t row = 0; row < rows; row++)
+    for (size_t row = r.first; row < r.end; row++)
         for (int x = 0; x < w; x++)
             for (int ch = 0; ch < c; ch += LANES) {
                 const int k = row_lanes(c, ch);
@@ -168,10 +181,10 @@ ROW_INLINE void resample_spread(nn_dtype in, nn_dtype out, const void *coarse, v
 }
 
 /* Each coarse pixel receives scale times the sum of its four: (top left + top right) + (bottom left + bottom right). */
-ROW_INLINE void resample_gather(nn_dtype in, nn_dtype out, const void *fine, void *coarse, size_t rows, int w, int c, float scale)
+ROW_INLINE void resample_gather(nn_dtype in, nn_dtype out, const void *fine, void *coarse, row_range r, int w, int c, float scale)
 {
     const size_t len = (size_t)w * (size_t)c;
-    for (size_t row = 0; row < rows; row++)
+    for (size_t row = r.first; row < r.end; row++)
         for (int x = 0; x < w; x++)
             for (int ch = 0; ch < c; ch += LANES) {
                 const int k = row_lanes(c, ch);
@@ -187,7 +200,7 @@ static ddpm_status upsample_forward(nn_backend *b, const nn_call *c)
     (void)b;
     const nn_tensor *const x = c->node->in[0];
     const nn_shape s = x->shape;
-    ROW_TYPED(resample_spread, x->dtype, c->node->out->dtype, c->in[0], c->out, (size_t)(c->n * s.h), s.w, s.c, 1);
+    ROW_TYPED(resample_spread, x->dtype, c->node->out->dtype, c->in[0], c->out, resample_rows(c, s), s.w, s.c, 1);
     return DDPM_OK;
 }
 
@@ -197,18 +210,18 @@ static ddpm_status upsample_backward(nn_backend *b, const nn_call *c)
     const nn_tensor *const x = c->node->in[0];
     const nn_shape s = x->shape;
     if (c->din[0])
-        ROW_TYPED(resample_gather, c->node->out->dtype, x->dtype, c->dout, c->din[0], (size_t)(c->n * s.h), s.w, s.c, 1);
+        ROW_TYPED(resample_gather, c->node->out->dtype, x->dtype, c->dout, c->din[0], resample_rows(c, s), s.w, s.c, 1);
     return DDPM_OK;
 }
 
-const nn_kernel ISA(cpu_upsample) = { .forward = upsample_forward, .backward = upsample_backward };
+const nn_kernel ISA(cpu_upsample) = { .forward = upsample_forward, .backward = upsample_backward, .phases = 1 };
 
 static ddpm_status avg_pool_forward(nn_backend *b, const nn_call *c)
 {
     (void)b;
     const nn_tensor *const y = c->node->out;
     const nn_shape s = y->shape;
-    ROW_TYPED(resample_gather, c->node->in[0]->dtype, y->dtype, c->in[0], c->out, (size_t)(c->n * s.h), s.w, s.c, 0.25f);
+    ROW_TYPED(resample_gather, c->node->in[0]->dtype, y->dtype, c->in[0], c->out, resample_rows(c, s), s.w, s.c, 0.25f);
     return DDPM_OK;
 }
 
@@ -218,8 +231,8 @@ static ddpm_status avg_pool_backward(nn_backend *b, const nn_call *c)
     const nn_tensor *const y = c->node->out;
     const nn_shape s = y->shape;
     if (c->din[0])
-        ROW_TYPED(resample_spread, y->dtype, c->node->in[0]->dtype, c->dout, c->din[0], (size_t)(c->n * s.h), s.w, s.c, 0.25f);
+        ROW_TYPED(resample_spread, y->dtype, c->node->in[0]->dtype, c->dout, c->din[0], resample_rows(c, s), s.w, s.c, 0.25f);
     return DDPM_OK;
 }
 
-const nn_kernel ISA(cpu_avg_pool) = { .forward = avg_pool_forward, .backward = avg_pool_backward };
+const nn_kernel ISA(cpu_avg_pool) = { .forward = avg_pool_forward, .backward = avg_pool_backward, .phases = 1 };

@@ -32,12 +32,39 @@ ROW_INLINE size_t row_padded(int n)
     return ((size_t)n + LANES - 1) / LANES * LANES;
 }
 
+/* Elements, pixels, rows or groups [first, end). */
+typedef struct { size_t first, end; } row_range;
+
+/* What falls to one part of n of them (nn_call), cut at multiples of `step`. */
+ROW_INLINE row_range row_share(size_t n, size_t step, int part, int parts)
+{
+    const size_t steps = (n + step - 1) / step;
+    const size_t first = steps * (size_t)part / (size_t)parts * step, end = steps * (size_t)(part + 1) / (size_t)parts * step;
+    return (row_range){ first < n ? first : n, end < n ? end : n };
+}
+
 /* Elements in the vector that starts at element `at` of a row of n. */
 ROW_INLINE int row_lanes(int n, int at)
 {
     return n - at < LANES ? n - at : LANES;
 }
 
+/* k < LANES elements by instructions that do not touch what lies beyond, or one by one. */
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+ROW_INLINE vf row_get_few(nn_dtype type, const void *p, size_t at, int k)
+{
+    const __mmask16 few = (__mmask16)((1u << k) - 1);
+    if (type != NN_BF16) return (vf)_mm512_maskz_loadu_ps(few, (const float *)p + at);
+    return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(few, (const bf16 *)p + at)), 16);
+}
+
+ROW_INLINE void row_put_few(nn_dtype type, void *p, size_t at, int k, vf v)
+{
+    const __mmask16 few = (__mmask16)((1u << k) - 1);
+    if (type == NN_BF16) _mm256_mask_storeu_epi16((bf16 *)p + at, few, (__m256i)vh_round(v));
+    else _mm512_mask_storeu_ps((float *)p + at, few, (__m512)v);
+}
+#else
 ROW_COLD void row_get_part(nn_dtype type, const void *p, size_t at, int k, float *lanes)
 {
     for (int i = 0; i < LANES; i++) lanes[i] = i < k ? f32_load_as(p, type, at + (size_t)i) : 0;
@@ -48,24 +75,32 @@ ROW_COLD void row_put_part(nn_dtype type, void *p, size_t at, int k, const float
     for (int i = 0; i < k; i++) f32_store_as(p, type, at + (size_t)i, lanes[i]);
 }
 
-/* k elements from element `at` of an array stored as `type`. */
-ROW_INLINE vf row_get(nn_dtype type, const void *p, size_t at, int k)
+ROW_INLINE vf row_get_few(nn_dtype type, const void *p, size_t at, int k)
 {
-    if (k == LANES) return vf_load_as(p, type, at);
     float lanes[LANES];
     row_get_part(type, p, at, k, lanes);
     return vf_load(lanes);
 }
 
-ROW_INLINE void row_put(nn_dtype type, void *p, size_t at, int k, vf v)
+ROW_INLINE void row_put_few(nn_dtype type, void *p, size_t at, int k, vf v)
 {
-    if (k == LANES) {
-        vf_store_as(p, type, at, v);
-        return;
-    }
     float lanes[LANES];
     vf_store(lanes, v);
     row_put_part(type, p, at, k, lanes);
+}
+#endif
+
+/* k elements from element `at` of an array stored as `type`. */
+ROW_INLINE vf row_get(nn_dtype type, const void *p, size_t at, int k)
+{
+    if (__builtin_expect(k == LANES, 1)) return vf_load_as(p, type, at);
+    return row_get_few(type, p, at, k);
+}
+
+ROW_INLINE void row_put(nn_dtype type, void *p, size_t at, int k, vf v)
+{
+    if (__builtin_expect(k == LANES, 1)) vf_store_as(p, type, at, v);
+    else row_put_few(type, p, at, k, v);
 }
 
 /* n elements from `first` of a stored array, as f32. */
@@ -82,6 +117,18 @@ ROW_INLINE void row_store(void *dst, nn_dtype type, size_t first, const float *s
     size_t i = 0;
     for (; i + LANES <= n; i += LANES) vf_store_as(dst, type, first + i, vf_load(src + i));
     if (i < n) row_put(type, dst, first + i, (int)(n - i), row_get(NN_F32, src, i, (int)(n - i)));
+}
+
+/* The words low | high << 16 of two rows of values rounded to bf16. */
+ROW_INLINE vf row_pair(vf low, vf high)
+{
+    return (vf)(__builtin_convertvector(vh_round(low), vu) | __builtin_convertvector(vh_round(high), vu) << 16);
+}
+
+/* The words low | high << 16 of k elements of two rows stored as bf16. */
+ROW_INLINE vf row_pair_stored(const bf16 *low, const bf16 *high, int k)
+{
+    return (vf)((vu)row_get(NN_BF16, low, 0, k) >> 16 | (vu)row_get(NN_BF16, high, 0, k));
 }
 
 /* if_true where `mask` is all ones, if_false where it is 0. */

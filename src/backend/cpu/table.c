@@ -1,6 +1,6 @@
 #include "backend/cpu/table.h"
 
-#include "backend/cpu/isa.h"
+#include "backend/cpu/amx.h"
 
 extern const nn_kernel ISA(cpu_conv2d), ISA(cpu_group_norm), ISA(cpu_silu), ISA(cpu_add), ISA(cpu_concat), ISA(cpu_upsample),
                        ISA(cpu_avg_pool), ISA(cpu_attention), ISA(cpu_timestep_embed), ISA(cpu_embed);
@@ -9,6 +9,7 @@ ddpm_status ISA(cpu_download)(nn_backend *b, const nn_tensor *t, int n, const vo
 void ISA(cpu_accumulate)(nn_backend *b, const nn_tensor *t, int n, void *y, const void *x);
 double ISA(cpu_loop_f32)(int rounds);
 double ISA(cpu_loop_bf16)(int rounds);
+double ISA(cpu_loop_tiles)(bool wide, int rounds);
 extern const cpu_table ISA(cpu_table);
 
 const cpu_table ISA(cpu_table) = {
@@ -29,4 +30,5 @@ const cpu_table ISA(cpu_table) = {
     .accumulate = ISA(cpu_accumulate),
     .loop_f32 = ISA(cpu_loop_f32),
     .loop_bf16 = ISA(cpu_loop_bf16),
+    .loop_tiles = AMX_TILES ? ISA(cpu_loop_tiles) : NULL,
 };

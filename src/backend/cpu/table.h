@@ -11,6 +11,7 @@ typedef struct {
     void        (*accumulate)(nn_backend *b, const nn_tensor *t, int n, void *y, const void *x);
     double      (*loop_f32)(int rounds);      /* ceilings.c: run, and say how many operations that was */
     double      (*loop_bf16)(int rounds);     /* 0: no such products                                   */
+    double      (*loop_tiles)(bool wide, int rounds);      /* blocks of sums as convolution makes them; NULL: no tiles */
 } cpu_table;
 
 #endif

@@ -22,6 +22,9 @@ enum { TILE_ROWS = 3, TILE_VECTORS = 4 };
 #endif
 enum { TILE_WIDTH = TILE_VECTORS * LANES };
 
+/* Narrower tiles are taller, so that enough sums are under way: of one vector, and between one and the most. */
+enum { TILE_TALL = 2 * TILE_ROWS, TILE_MIDDLE = TILE_ROWS + TILE_ROWS / 3 };
+
 /* bf16 products in hardware; elsewhere bf16 operands are kept as f32. */
 #if defined(__AVX512BF16__)
 enum { BF16_PRODUCTS = 1 };
@@ -38,6 +41,14 @@ static inline int tile_group(int n, int from)
     int width = TILE_WIDTH;
     while (width > LANES && width > n - from) width /= 2;
     return width;
+}
+
+/* Rows of the next tile, of `left` that remain. */
+static inline int tile_height(int vectors, int left)
+{
+    if (vectors == 1 && left >= TILE_TALL) return TILE_TALL;
+    if (vectors > 1 && vectors < TILE_VECTORS && left >= TILE_MIDDLE) return TILE_MIDDLE;
+    return left < TILE_ROWS ? left : TILE_ROWS;
 }
 
 /* Sums a column group needs when n columns are rounded up to whole vectors. */
@@ -74,22 +85,22 @@ typedef struct {
 TILE_INLINE void tile_rows_run(const int mr, const int nv, const bool bf, const tile_rows_job *j,
                                const char *const *row, float *c, ptrdiff_t c_row)
 {
-    vf sum[TILE_ROWS][TILE_VECTORS];
-    #pragma GCC unroll 8
+    vf sum[TILE_TALL][TILE_VECTORS];
+    #pragma GCC unroll 12
     for (int r = 0; r < mr; r++)
         #pragma GCC unroll 4
         for (int v = 0; v < nv; v++) sum[r][v] = j->first ? (vf){0} : vf_load(c + r * c_row + v * LANES);
     for (int s = 0; s < j->segments; s++) {
         const float *b = j->b + j->at[s];
-        const char *a[TILE_ROWS];
-        #pragma GCC unroll 8
+        const char *a[TILE_TALL];
+        #pragma GCC unroll 12
         for (int r = 0; r < mr; r++) a[r] = row[r] + j->a[s];
         const ptrdiff_t end = (ptrdiff_t)j->steps * 4;
         for (ptrdiff_t k = 0; k < end; k += 4) {
             vf column[TILE_VECTORS];
             #pragma GCC unroll 4
             for (int v = 0; v < nv; v++) column[v] = vf_load(b + v * LANES);
-            #pragma GCC unroll 8
+            #pragma GCC unroll 12
             for (int r = 0; r < mr; r++) {
                 const vf x = tile_broadcast(a[r] + k);
                 #pragma GCC unroll 4
@@ -98,7 +109,7 @@ TILE_INLINE void tile_rows_run(const int mr, const int nv, const bool bf, const 
             b += nv * LANES;
         }
     }
-    #pragma GCC unroll 8
+    #pragma GCC unroll 12
     for (int r = 0; r < mr; r++)
         #pragma GCC unroll 4
         for (int v = 0; v < nv; v++) vf_store(c + r * c_row + v * LANES, sum[r][v]);
@@ -117,8 +128,8 @@ typedef struct {
 TILE_INLINE void tile_outer_run(const int mr, const int nv, const bool bf, const tile_outer_job *j,
                                 float *c, ptrdiff_t c_row)
 {
-    vf sum[TILE_ROWS][TILE_VECTORS];
-    #pragma GCC unroll 8
+    vf sum[TILE_TALL][TILE_VECTORS];
+    #pragma GCC unroll 12
     for (int r = 0; r < mr; r++)
         #pragma GCC unroll 4
         for (int v = 0; v < nv; v++) sum[r][v] = j->first ? (vf){0} : vf_load(c + r * c_row + v * LANES);
@@ -128,7 +139,7 @@ TILE_INLINE void tile_outer_run(const int mr, const int nv, const bool bf, const
         vf column[TILE_VECTORS];
         #pragma GCC unroll 4
         for (int v = 0; v < nv; v++) column[v] = vf_load(b + v * LANES);
-        #pragma GCC unroll 8
+        #pragma GCC unroll 12
         for (int r = 0; r < mr; r++) {
             const vf x = tile_broadcast(a + 4 * r);
             #pragma GCC unroll 4
@@ -136,7 +147,7 @@ TILE_INLINE void tile_outer_run(const int mr, const int nv, const bool bf, const
         }
         b += nv * LANES;
     }
-    #pragma GCC unroll 8
+    #pragma GCC unroll 12
     for (int r = 0; r < mr; r++)
         #pragma GCC unroll 4
         for (int v = 0; v < nv; v++) vf_store(c + r * c_row + v * LANES, sum[r][v]);
@@ -158,7 +169,9 @@ TILE_INLINE void tile_outer_run(const int mr, const int nv, const bool bf, const
 #define TILE_DISPATCH(run, mr, nv, ...)                                                      \
     do {                                                                                     \
         if ((nv) == TILE_VECTORS) TILE_DISPATCH_ROWS(run, mr, TILE_VECTORS, __VA_ARGS__);    \
-        else if ((nv) == TILE_VECTORS / 2) TILE_DISPATCH_ROWS(run, mr, TILE_VECTORS / 2, __VA_ARGS__); \
+        else if ((nv) > 1 && (mr) == TILE_MIDDLE) run(TILE_MIDDLE, TILE_VECTORS / 2, __VA_ARGS__); \
+        else if ((nv) > 1) TILE_DISPATCH_ROWS(run, mr, TILE_VECTORS / 2, __VA_ARGS__);       \
+        else if ((mr) == TILE_TALL) run(TILE_TALL, 1, __VA_ARGS__);                          \
         else TILE_DISPATCH_ROWS(run, mr, 1, __VA_ARGS__);                                    \
     } while (0)
 
