@@ -2,9 +2,10 @@
 BUILD ?= build
 CMAKE_FLAGS ?=
 DEMO_MINUTES ?= 2
+PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 60
 
-.PHONY: all demo check deps clean check-sanitize check-levels check-fuzz
+.PHONY: all demo check deps clean check-sanitize check-levels check-fuzz check-threads install deb
 
 all: $(BUILD)/build.ninja
 	@ninja --quiet -C $(BUILD)
@@ -43,5 +44,19 @@ check-sanitize:
 check-fuzz:
 	@tools/fuzz.sh $(FUZZ_SECONDS)
 
+# What works with several threads, under the thread sanitizer; not part of check.
+check-threads:
+	@cmake -S . -B build-threads -G Ninja -DCMAKE_C_FLAGS='-fsanitize=thread -g' >/dev/null
+	@ninja --quiet -C build-threads test_pool test_loader test_library test_library_work
+	@TSAN_OPTIONS=halt_on_error=1 ctest --test-dir build-threads --output-on-failure -R '^(pool|loader|library|library_work)$$'
+
+# The program, the library and the models, under PREFIX.
+install: all
+	@cmake --install $(BUILD) --prefix $(PREFIX)
+
+# Debian packages, in build/deb; not part of check.
+deb:
+	@packaging/make_deb.sh build/deb
+
 clean:
-	@rm -rf build build-sanitize build-fuzz demo
+	@rm -rf build build-sanitize build-fuzz build-threads demo

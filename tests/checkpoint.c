@@ -29,7 +29,7 @@ static const variant VARIANTS[] = {
     { SIX "attention_resolutions=4 diffusion_steps=200", false },
     { SIX "attention_resolutions=4 prediction=previous", false },
     { SIX "attention_resolutions=4 variance=learned", false },
-    { SIX "attention_resolutions=4 resblock_updown=true", false },
+    { SIX "attention_resolutions=4 resblock_updown=true", true },
     { SIX "attention_resolutions=4 conv_resample=false", false },
     { SIX "attention_resolutions=8,4 num_heads=2", false },
     { SIX "attention_resolutions=4 num_heads=2 num_heads_upsample=4", false },

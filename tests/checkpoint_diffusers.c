@@ -207,7 +207,7 @@ static void refuses_other_networks(void **state)
         { NET, "_class_name", "\"UNet2DConditionModel\"" }, { NET, "_class_name", NULL }, { NET, "center_input_sample", "true" },
         { NET, "act_fn", "\"gelu\"" }, { NET, "mid_block_scale_factor", "1.41" }, { NET, "add_attention", "false" },
         { NET, "time_embedding_type", "\"fourier\"" }, { NET, "class_embed_type", "\"timestep\"" }, { NET, "mid_block_type", "null" },
-        { NET, "downsample_type", "\"resnet\"" }, { NET, "upsample_type", "\"resnet\"" }, { NET, "time_embedding_dim", "64" },
+        { NET, "downsample_type", "\"none\"" }, { NET, "upsample_type", "\"resnet\"" }, { NET, "time_embedding_dim", "64" },
         { NET, "down_block_types", "[\"DownBlock2D\",\"AttnSkipDownBlock2D\"]" }, { NET, "down_block_types", "[\"AttnDownBlock2D\",\"AttnDownBlock2D\"]" },
         { NET, "down_block_types", "[\"AttnDownBlock2D\"]" }, { NET, "down_block_types", "7" }, { NET, "up_block_types", "[\"UpBlock2D\",\"UpBlock2D\"]" },
         { NET, "block_out_channels", "[]" }, { NET, "block_out_channels", "[12,-24]" }, { NET, "block_out_channels", "[12,25]" },
@@ -312,8 +312,8 @@ static void wrong_weights(void **state)
     snprintf(path, sizeof path, "%s/" UNET_WEIGHTS, to);
     snprintf(moved, sizeof moved, "%s/unet/diffusion_pytorch_model.bin", to);
     assert_int_equal(rename(path, moved), 0);
-    assert_int_equal(model_open(to, WEIGHTS_EMA, &m), DDPM_EFORMAT);
-    assert_non_null(strstr(ddpm_last_error(), "convert"));
+    MUST(model_open(to, WEIGHTS_EMA, &m));                   /* safetensors under a pickle's name: the bytes tell */
+    model_close(m);
     assert_int_equal(unlink(moved), 0);
     assert_int_equal(model_open(to, WEIGHTS_EMA, &m), DDPM_EFORMAT);
     assert_null(m);

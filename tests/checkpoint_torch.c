@@ -288,6 +288,46 @@ static void expect(const char *path, const char *values, ddpm_status status, con
     assert_null(m);
 }
 
+/* Parts under names, as trainers that save one file call them. */
+static void named_parts(void **state)
+{
+    static const float data[4] = { 0 };
+    const piece ema[] = { { .name = "time_embed.0.weight", .ndim = 2, .shape = { 2, 2 }, .data = data, .len = 4 } };
+    char path[MODEL_PATH_SIZE];
+    buffer b = { 0 };
+    add_heading(&b, 1001, true);
+    op(&b, "\x80\x02}");
+    op_text(&b, "step");
+    op_long(&b, 41);
+    op(&b, "s");
+    op_text(&b, "model");
+    op(&b, "}s");
+    op_text(&b, "ema");
+    op(&b, "}");
+    op_text(&b, ema[0].name);
+    op_piece(&b, &ema[0], "0");
+    op(&b, "ss.\x80\x02]");
+    op_text(&b, "0");
+    op(&b, "a.");
+    add_number(&b, 4, 8);
+    add(&b, data, sizeof data);
+    MUST(file_write_atomic(under(*state, "x.pt", path), b.data, b.len));
+    buffer_free(&b);
+    weights_said said = { .step = -1 };
+    uint8_t *bytes = NULL;
+    safetensors *st = NULL;
+    MUST(model_torch_weights(path, WEIGHTS_EMA, &said, &bytes, &st));
+    assert_string_equal(said.weights, "ema");
+    assert_int_equal(said.step, 41);
+    assert_int_equal(safetensors_count(st), 1);
+    assert_non_null(safetensors_find(st, ema[0].name));
+    safetensors_close(st);
+    free(bytes);
+    bytes = NULL;
+    assert_int_equal(model_torch_weights(path, WEIGHTS_RAW, &said, &bytes, &st), DDPM_EFORMAT);      /* "model" is empty */
+    free(bytes);
+}
+
 static void missing_values(void **state)
 {
     static const char PT[] = GOLDEN "pt/iddpm_model000000.pt";
@@ -336,7 +376,7 @@ static void other_dicts(void **state)
     expect(GOLDEN "pt/misc.pt", "image_size=8" PROCESS, DDPM_EFORMAT, "not a tensor; this is not a state dict");
     under(*state, "x.pt", path);
     write_pt(path, &(piece){ .name = "a", .ndim = 1, .shape = { 4 }, .data = data, .len = 4 }, 1, "");
-    expect(path, "image_size=8" PROCESS, DDPM_EFORMAT, "neither improved-diffusion's nor ermongroup's names");
+    expect(path, "image_size=8" PROCESS, DDPM_EFORMAT, "neither improved-diffusion's nor ermongroup's nor diffusers' names");
     write_pt(path, &(piece){ .name = "a\x1b[2J", .ndim = 1, .shape = { 4 }, .data = data, .len = 4 }, 1, "");
     expect(path, "image_size=8" PROCESS, DDPM_EFORMAT, "not plain ASCII");
     write_pt(path, NULL, 0, "");
@@ -375,7 +415,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden_outputs), cmocka_unit_test_setup_teardown(converted_outputs, enter, leave),
         cmocka_unit_test_setup_teardown(structures, enter, leave), cmocka_unit_test_setup_teardown(missing_values, enter, leave),
-        cmocka_unit_test(contradictions), cmocka_unit_test_setup_teardown(other_dicts, enter, leave),
+        cmocka_unit_test_setup_teardown(named_parts, enter, leave), cmocka_unit_test(contradictions), cmocka_unit_test_setup_teardown(other_dicts, enter, leave),
         cmocka_unit_test_setup_teardown(pickled_pipeline, enter, leave),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -51,7 +51,7 @@ ddpm_status model_load(const model_file *m, const nn_params *layout, float *slab
 ddpm_status model_fingerprint(const model_file *m, char hex[9]);
 
 /* Names of the bundled models, sorted, for messages; the caller frees them with dir_list_free. Looked for
- * beside the program: <its folder>/../models, then <its folder>/../share/ddpm/models. */
+ * beside the program: <its folder>/../models, then <its folder>/../share/ddpm/models; and likewise beside libddpm.so. */
 ddpm_status model_bundled(char ***names, int *count);
 /* Those folders, for messages: "A and B". */
 void        model_bundled_places(char *text, size_t size);

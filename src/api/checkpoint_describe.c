@@ -42,20 +42,25 @@ static ddpm_status build(const checkpoint_source *src, json *o)
     return s;
 }
 
+ddpm_status describe_make(const checkpoint_source *src, char **text)
+{
+    json *o = json_new_object();
+    ddpm_status s = build(src, o);
+    *text = s == DDPM_OK ? json_text(o, 2) : NULL;
+    if (s == DDPM_OK && !*text) s = ddpm_fail(DDPM_ENOMEM, "no memory for the description of a model");
+    json_free(o);
+    return s;
+}
+
 ddpm_status describe_write(const char *dir, const checkpoint_source *src, uint32_t *crc)
 {
     char path[MODEL_PATH_SIZE], *text = NULL;
     DDPM_TRY(checkpoint_join(path, dir, FILE_DDPM));
-    json *o = json_new_object();
-    ddpm_status s = build(src, o);
-    if (s == DDPM_OK && !(text = json_text(o, 2))) s = ddpm_fail(DDPM_ENOMEM, "no memory for %s", path);
-    json_free(o);
-    if (s == DDPM_OK) {
-        const size_t len = strlen(text);
-        text[len] = '\n';                       /* in place of the final 0: the length is known */
-        *crc = crc32c(0, text, len + 1);
-        s = file_write_atomic(path, text, len + 1);
-    }
+    DDPM_TRY(describe_make(src, &text));
+    const size_t len = strlen(text);
+    text[len] = '\n';                       /* in place of the final 0: the length is known */
+    *crc = crc32c(0, text, len + 1);
+    const ddpm_status s = file_write_atomic(path, text, len + 1);
     free(text);
     return s;
 }
@@ -135,22 +140,34 @@ static ddpm_status read_object(const json *o, const char *path, model_descriptio
     return DDPM_OK;
 }
 
+static ddpm_status read_text(const char *text, size_t len, const char *where, model_description *d, bool *has_state)
+{
+    json *o = NULL;
+    ddpm_status s = json_parse(text, len, where, &o);
+    if (s == DDPM_OK && json_kind_of(o) != JSON_KIND_OBJECT) s = ddpm_fail(DDPM_EFORMAT, "%s: not an object", where);
+    if (s == DDPM_OK) s = read_object(o, where, d, has_state);
+    json_free(o);
+    if (s != DDPM_OK) describe_free(d);
+    return s;
+}
+
+ddpm_status describe_text(const char *text, size_t len, const char *where, model_description *d)
+{
+    bool unused = false;
+    return read_text(text, len, where, d, &unused);
+}
+
 ddpm_status describe_read(const char *dir, model_description *d, describe_found *found)
 {
     char path[MODEL_PATH_SIZE];
     uint8_t *text = NULL;
     size_t len;
-    json *o = NULL;
     *found = (describe_found){ .present = checkpoint_has(dir, FILE_DDPM) };
     if (!found->present) return DDPM_OK;
     DDPM_TRY(checkpoint_join(path, dir, FILE_DDPM));
     DDPM_TRY(file_read_all(path, JSON_MAX_BYTES, &text, &len));
     found->crc = crc32c(0, text, len);
-    ddpm_status s = json_parse((const char *)text, len, path, &o);
-    if (s == DDPM_OK && json_kind_of(o) != JSON_KIND_OBJECT) s = ddpm_fail(DDPM_EFORMAT, "%s: not an object", path);
-    if (s == DDPM_OK) s = read_object(o, path, d, &found->has_state);
-    json_free(o);
+    const ddpm_status s = read_text((const char *)text, len, path, d, &found->has_state);
     free(text);
-    if (s != DDPM_OK) describe_free(d);
     return s;
 }

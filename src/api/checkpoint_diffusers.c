@@ -54,8 +54,7 @@ static const char *reason_of_net(const unet_config *c)
     if (c->stem != c->channels[0] || c->model_channels != c->channels[0])
         return "the first convolution, the first level and the timestep embedding differ in width";
     if (!head_dim(c, &dim)) return "attention layers differ in the channels of a head";
-    if (c->resblock_updown) return "residual blocks change the resolution";
-    if (!c->conv_resample) return "the resolution changes without convolutions";
+    if (!c->resblock_updown && !c->conv_resample) return "the resolution changes without convolutions";
     if (c->num_res_blocks < 1) return "levels have no residual blocks";
     return NULL;
 }
@@ -137,8 +136,8 @@ static void put_levels(builder *b, const unet_config *c)
         const int j = c->levels - 1 - i;
         const ddpm_status s[] = {
             json_append(widths, json_new_int(c->channels[i])),
-            json_append(down, json_new_string(c->attention[i] ? "AttnDownBlock2D" : "DownBlock2D")),
-            json_append(up, json_new_string(c->attention[j] ? "AttnUpBlock2D" : "UpBlock2D")),
+            json_append(down, json_new_string(c->attention[i] ? "AttnDownBlock2D" : c->resblock_updown ? "ResnetDownsampleBlock2D" : "DownBlock2D")),
+            json_append(up, json_new_string(c->attention[j] ? "AttnUpBlock2D" : c->resblock_updown ? "ResnetUpsampleBlock2D" : "UpBlock2D")),
         };
         for (int k = 0; k < 3; k++)
             if (b->status == DDPM_OK) b->status = s[k];
@@ -167,6 +166,8 @@ static ddpm_status write_unet(const char *dir, const unet_config *c)
     put(&b, "attention_head_dim", int_or_null(dim));
     put(&b, "attn_norm_num_groups", int_or_null(c->scale_shift_norm ? c->groups : 0));
     put(&b, "downsample_padding", json_new_int(c->asymmetric_down ? 0 : 1));
+    put(&b, "downsample_type", json_new_string(c->resblock_updown ? "resnet" : "conv"));
+    put(&b, "upsample_type", json_new_string(c->resblock_updown ? "resnet" : "conv"));
     put(&b, "dropout", json_new_real(c->dropout));
     put(&b, "flip_sin_to_cos", json_new_bool(c->cos_first));
     put(&b, "freq_shift", json_new_int((int64_t)c->freq_shift));

@@ -47,7 +47,6 @@ typedef struct { const char *key, *values[2]; } fixed_key;
 static const fixed_key UNET_FIXED[] = {
     { "act_fn", { "\"silu\"", "\"swish\"" } },     { "add_attention", { "true", NULL } },
     { "center_input_sample", { "false", NULL } },  { "class_embed_type", { "null", NULL } },
-    { "downsample_type", { "\"conv\"", NULL } },   { "upsample_type", { "\"conv\"", NULL } },
     { "mid_block_scale_factor", { "1", "1.0" } },  { "mid_block_type", { "\"UNetMidBlock2D\"", NULL } },
     { "time_embedding_type", { "\"positional\"", NULL } },
 };
@@ -72,7 +71,8 @@ static ddpm_status check_fixed(const reader *r)
 
 /* --- the U-Net --------------------------------------------------------------------------- */
 
-typedef struct { int height, width, levels, channels[UNET_MAX_LEVELS]; bool attention[UNET_MAX_LEVELS]; } shape;
+/* resnet: residual blocks change the resolution. */
+typedef struct { int height, width, levels, channels[UNET_MAX_LEVELS]; bool attention[UNET_MAX_LEVELS], resnet; } shape;
 
 static ddpm_status read_size(const reader *r, shape *n)
 {
@@ -88,31 +88,82 @@ static ddpm_status read_size(const reader *r, shape *n)
     return set(r, "image_size", text);
 }
 
-static ddpm_status block_type(const reader *r, const char *key, int i, const char *plain, const char *with, bool *attention)
+/* What changes the resolution behind a block; with attention the file's other keys say it. */
+typedef enum { BY_CONV, BY_RESNET, BY_TYPE } resampling;
+
+/* One way of the network: its keys, its types of blocks, and the beginning of theirs' names in the files of 2022. */
+typedef struct {
+    const char *key, *type_key;
+    struct { const char *name; bool attention; resampling by; } types[3];
+} way;
+static const way DOWN = { "down_block_types", "downsample_type",
+                          { { "DownBlock2D", false, BY_CONV }, { "AttnDownBlock2D", true, BY_TYPE }, { "ResnetDownsampleBlock2D", false, BY_RESNET } } };
+static const way UP = { "up_block_types", "upsample_type",
+                        { { "UpBlock2D", false, BY_CONV }, { "AttnUpBlock2D", true, BY_TYPE }, { "ResnetUpsampleBlock2D", false, BY_RESNET } } };
+
+static ddpm_status refuse_block(const reader *r, const way *w, const char *name)
 {
-    const char *name = json_as_string(json_at(json_get(r->o, key), (size_t)i));
-    *attention = name && !strcmp(name, with);
-    if (*attention || (name && !strcmp(name, plain))) return DDPM_OK;
-    return ddpm_fail(DDPM_EFORMAT, "%s: block type \"%.60s\" in \"%s\" is not supported; %s and %s are", r->path, name ? name : "(no text)", key, plain, with);
+    const char *why = "it is unknown";
+    if (strstr(name, "CrossAttn")) why = "it attends to the embedding of a text or an image, which these models do not have";
+    else if (strstr(name, "Skip")) why = "it keeps a second path of small images, as score-based models do";
+    else if (strstr(name, "EncoderBlock") || strstr(name, "DecoderBlock")) why = "it is part of an autoencoder";
+    return ddpm_fail(DDPM_EFORMAT, "%s: block type \"%.60s\" in \"%s\" is not supported: %s; %s, %s and %s are", r->path, name, w->key, why, w->types[0].name,
+                     w->types[1].name, w->types[2].name);
+}
+
+static ddpm_status read_type(const reader *r, const way *w, bool *resnet)
+{
+    const char *type = "conv";
+    DDPM_TRY(in_file(r, json_get_string(r->o, w->type_key, &type)));
+    *resnet = !strcmp(type, "resnet");
+    return *resnet || !strcmp(type, "conv") ? DDPM_OK : refuse(r, w->type_key, "\"conv\" and \"resnet\" are supported");
+}
+
+static ddpm_status read_block(const reader *r, const way *w, int i, bool *attention, bool *resnet)
+{
+    const char *name = json_as_string(json_at(json_get(r->o, w->key), (size_t)i));
+    if (!name) return refuse(r, w->key, "it must be a list of names");
+    if (!strncmp(name, "UNetRes", 7)) name += 7;          /* of 2022 */
+    for (int k = 0; k < 3; k++) {
+        if (strcmp(name, w->types[k].name)) continue;
+        *attention = w->types[k].attention;
+        *resnet = w->types[k].by == BY_RESNET;
+        return w->types[k].by == BY_TYPE ? read_type(r, w, resnet) : DDPM_OK;
+    }
+    return refuse_block(r, w, name);
+}
+
+/* Blocks of one level, down and up. The lowest level changes nothing on the way down, the highest nothing on the way up. */
+static ddpm_status read_level(const reader *r, int i, shape *n, int *changes)
+{
+    bool up, resnet[2];
+    DDPM_TRY(read_block(r, &DOWN, i, &n->attention[i], &resnet[0]));
+    DDPM_TRY(read_block(r, &UP, n->levels - 1 - i, &up, &resnet[1]));
+    if (up != n->attention[i])
+        return ddpm_fail(DDPM_EFORMAT, "%s: level %d has attention on the way %s only, which is not supported", r->path, i, up ? "up" : "down");
+    for (int k = 0; k < 2; k++) {
+        if (i == (k ? 0 : n->levels - 1)) continue;
+        if ((*changes)++ && resnet[k] != n->resnet)
+            return ddpm_fail(DDPM_EFORMAT, "%s: some levels change the resolution by convolutions, others by residual blocks, which is not supported", r->path);
+        n->resnet = resnet[k];
+    }
+    return DDPM_OK;
 }
 
 static ddpm_status read_levels(const reader *r, shape *n)
 {
     const json *widths = json_get(r->o, "block_out_channels");
     const size_t levels = json_array_len(widths);
+    int changes = 0;
     if (levels < 1 || levels > UNET_MAX_LEVELS) return refuse(r, "block_out_channels", "it must list the widths of 1 to 8 levels");
     if (json_array_len(json_get(r->o, "down_block_types")) != levels || json_array_len(json_get(r->o, "up_block_types")) != levels)
         return ddpm_fail(DDPM_EFORMAT, "%s: \"block_out_channels\", \"down_block_types\" and \"up_block_types\" must be of one length", r->path);
     n->levels = (int)levels;
     for (int i = 0; i < n->levels; i++) {
         int64_t width;
-        bool up;
         if (!json_as_int(json_at(widths, (size_t)i), &width) || width < 1 || width > 65536) return refuse(r, "block_out_channels", "widths are 1 to 65536");
         n->channels[i] = (int)width;
-        DDPM_TRY(block_type(r, "down_block_types", i, "DownBlock2D", "AttnDownBlock2D", &n->attention[i]));
-        DDPM_TRY(block_type(r, "up_block_types", n->levels - 1 - i, "UpBlock2D", "AttnUpBlock2D", &up));
-        if (up != n->attention[i])
-            return ddpm_fail(DDPM_EFORMAT, "%s: level %d has attention on the way %s only, which is not supported", r->path, i, up ? "up" : "down");
+        DDPM_TRY(read_level(r, i, n, &changes));
     }
     return DDPM_OK;
 }
@@ -133,6 +184,7 @@ static ddpm_status set_levels(const reader *r, const shape *n)
     }
     DDPM_TRY(set_int(r, "num_channels", n->channels[0]));
     DDPM_TRY(set(r, "channel_mult", mult));
+    DDPM_TRY(set(r, "resblock_updown", n->resnet ? "true" : "false"));
     return set(r, "attention_resolutions", at);
 }
 
@@ -267,10 +319,6 @@ static ddpm_status read_schedule(const reader *r)
     DDPM_TRY(set_int(r, "diffusion_steps", T));
     DDPM_TRY(set_real(r, "beta_start", start));
     DDPM_TRY(set_real(r, "beta_end", end));
-    DDPM_TRY(set(r, "beta_scaling", "none"));
-    DDPM_TRY(set(r, "rescale_timesteps", "false"));
-    DDPM_TRY(set(r, "schedule_width", "f32_torch"));
-    DDPM_TRY(set(r, "posterior_floor", "floor"));
     if (json_kind_of(json_get(r->o, "trained_betas")) > JSON_KIND_NULL) return read_betas(r, (int)T, start, end);
     for (int kind = SCHEDULE_LINEAR; kind < SCHEDULE_CUSTOM; kind++) {
         const char *name;
@@ -341,13 +389,22 @@ static ddpm_status read_steps(const reader *r, bool pndm)
     return set(r, "rescale_betas_zero_snr", zero_snr ? "true" : "false");
 }
 
+/* How diffusers computes any schedule. */
+static ddpm_status set_profile(const reader *r)
+{
+    static const char *const rows[][2] = { { "compat", "diffusers" }, { "beta_scaling", "none" }, { "rescale_timesteps", "false" },
+                                           { "schedule_width", "f32_torch" }, { "posterior_floor", "floor" } };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) DDPM_TRY(set(r, rows[i][0], rows[i][1]));
+    return DDPM_OK;
+}
+
 static ddpm_status read_scheduler(const reader *r, int64_t out_channels)
 {
     const char *name = "";
     DDPM_TRY(in_file(r, json_get_string(r->o, "_class_name", &name)));
     const bool ddpm = !strcmp(name, "DDPMScheduler"), pndm = !strcmp(name, "PNDMScheduler");
     if (!ddpm && !pndm && strcmp(name, "DDIMScheduler")) return refuse(r, "_class_name", "DDPMScheduler, DDIMScheduler and PNDMScheduler (sampled as DDIM) are supported");
-    DDPM_TRY(set(r, "compat", "diffusers"));
+    DDPM_TRY(set_profile(r));
     DDPM_TRY(set(r, "sampler", ddpm ? "ddpm" : "ddim"));
     DDPM_TRY(read_schedule(r));
     DDPM_TRY(read_prediction(r));
@@ -356,30 +413,59 @@ static ddpm_status read_scheduler(const reader *r, int64_t out_channels)
     return read_clipping(r, !pndm);
 }
 
-/* --- both ------------------------------------------------------------------------------------ */
+/* --- a network without a scheduler --------------------------------------------------------- */
 
-static ddpm_status read_both(const reader *net, const reader *chain)
+static bool is_given(const settings *request, const char *name) { return request && settings_origin(request, name) != ORIGIN_DEFAULT; }
+
+/* What of the chain somebody says who has only the network. */
+static ddpm_status read_request(const reader *net, const settings *request, int64_t out_channels)
 {
-    int64_t out = 3;
-    settings_defaults(net->s);
-    ddpm_status s = read_unet(net);
-    if (s == DDPM_OK) s = in_file(net, json_get_int(net->o, "out_channels", &out));
-    if (s == DDPM_OK) s = read_scheduler(chain, out);
-    if (s != DDPM_OK) return s;
-    if (settings_resolve(net->s) != DDPM_OK) return ddpm_context(DDPM_EFORMAT, "%s: ", net->path);
-    describe_fix(net->s);
+    static const char *const asked[] = { "diffusion_steps", "noise_schedule" };
+    static const char *const rows[] = { "diffusion_steps", "noise_schedule", "beta_start", "beta_end", "prediction", "predict_xstart", "variance", "sigma_small",
+                                        "rescale_betas_zero_snr", "sampler", "spacing", "steps_offset", "set_alpha_to_one", "clip" };
+    char missing[64] = "", text[OPTION_TEXT_SIZE];
+    size_t used = 0;
+    for (size_t i = 0; i < sizeof asked / sizeof *asked; i++)
+        if (!is_given(request, asked[i])) used += (size_t)snprintf(missing + used, sizeof missing - used, " --%s", asked[i]);
+    if (used) return ddpm_fail(DDPM_EINVAL, "%s has no scheduler_config.json beside it and does not say how the network was trained; give%s", net->path, missing);
+    DDPM_TRY(set_profile(net));
+    DDPM_TRY(set(net, "sampler", "ddpm"));
+    DDPM_TRY(set(net, "spacing", "leading"));
+    if (out_channels == 2 * (int64_t)net->s->v.channels) DDPM_TRY(set(net, "variance", "range"));
+    else if (out_channels != net->s->v.channels) return refuse(net, "out_channels", "it must be as many as in_channels, or twice as many for a learned variance");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const int row = options_find(settings_options, rows[i]);
+        if (!is_given(request, rows[i])) continue;
+        options_print(settings_options, &request->v, row, text);
+        DDPM_TRY(options_set_row(settings_options, &net->s->v, net->s->origins, row, text, request->origins[row]));
+    }
     return DDPM_OK;
 }
 
-ddpm_status diffusers_read(const char *unet_path, const char *scheduler_path, bool old_names, settings *s)
+/* --- both ------------------------------------------------------------------------------------ */
+
+ddpm_status diffusers_read_json(const diffusers_files *f, const settings *request, settings *s)
+{
+    const reader net = { f->net, f->net_path, f->old_names, s }, chain = { f->scheduler, f->scheduler_path, f->old_names, s };
+    int64_t out = 3;
+    settings_defaults(s);
+    DDPM_TRY(read_unet(&net));
+    DDPM_TRY(in_file(&net, json_get_int(f->net, "out_channels", &out)));
+    DDPM_TRY(f->scheduler ? read_scheduler(&chain, out) : read_request(&net, request, out));
+    if (settings_resolve(s) != DDPM_OK) return ddpm_context(f->scheduler ? DDPM_EFORMAT : DDPM_EINVAL, "%s: ", f->net_path);
+    if (settings_unet(s).out_channels != out)
+        return ddpm_fail(DDPM_EINVAL, "%s: the network has %lld output channels, which --variance contradicts: a learned one needs twice as many as in_channels, a fixed one as many",
+                         f->net_path, (long long)out);
+    describe_fix(s);
+    return DDPM_OK;
+}
+
+ddpm_status diffusers_read(const char *unet_path, const char *scheduler_path, bool old_names, const settings *request, settings *s)
 {
     json *net = NULL, *scheduler = NULL;
     ddpm_status status = json_read_file(unet_path, &net);
-    if (status == DDPM_OK) status = json_read_file(scheduler_path, &scheduler);
-    if (status == DDPM_OK) {
-        const reader u = { net, unet_path, old_names, s }, c = { scheduler, scheduler_path, old_names, s };
-        status = read_both(&u, &c);
-    }
+    if (status == DDPM_OK && scheduler_path) status = json_read_file(scheduler_path, &scheduler);
+    if (status == DDPM_OK) status = diffusers_read_json(&(diffusers_files){ net, scheduler, unet_path, scheduler_path, old_names }, request, s);
     json_free(net);
     json_free(scheduler);
     return status;

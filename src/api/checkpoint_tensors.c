@@ -2,6 +2,7 @@
 
 #include "base/bf16.h"
 #include "io/crc32c.h"
+#include "io/torch_write.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -29,11 +30,14 @@ static int heads_of(const unet_config *c, const nn_param *p)
     return up && c->num_heads_upsample ? c->num_heads_upsample : c->num_heads;
 }
 
-/* diffusers' attention layers are linear: without the kernel dimension of a convolution over one. */
-static void set_shape(stored_tensor *t, bool openai)
+/* Attention layers are convolutions over a line (OpenAI) or an image (ermongroup), with a kernel of one, or linear (diffusers). */
+static void set_shape(stored_tensor *t, names_style style)
 {
     t->ndim = nn_param_file_shape(t->p, t->shape);
-    if (!openai && is_attention(t->p) && t->ndim == 3) t->ndim = 2;
+    if (style != NAMES_OPENAI && is_attention(t->p) && t->ndim == 3) {
+        t->ndim = style == NAMES_ERMONGROUP ? 4 : 2;
+        t->shape[3] = 1;
+    }
     if (t->parts == 3) t->shape[0] /= 3;
     t->len = nn_len(t->p->shape) / (size_t)t->parts;
 }
@@ -59,7 +63,7 @@ ddpm_status stored_list(const settings *s, const nn_params *layout, names_style 
             stored_tensor *t = &(*list)[(*count)++];
             *t = (stored_tensor){ .p = p, .part = part, .parts = parts, .heads = heads_of(&c, p), .new_order = c.new_attention_order };
             memcpy(t->name, names[part], NAMES_SIZE);
-            set_shape(t, style == NAMES_OPENAI);
+            set_shape(t, style);
         }
     }
     return DDPM_OK;
@@ -193,6 +197,12 @@ ddpm_status tensor_set_write(tensor_set *set, const char *path, safetensors_meta
     const ddpm_status s = safetensors_write_stream(path, set->tensors, set->count, meta, meta_count + 1, produce, set);
     free(text);
     return s;
+}
+
+ddpm_status tensor_set_write_torch(tensor_set *set, const char *path)
+{
+    DDPM_TRY(make_scratch(set));
+    return torch_write(path, set->tensors, set->count, produce, set);
 }
 
 /* --- reading --------------------------------------------------------------------------- */

@@ -1,7 +1,7 @@
 #include "api/checkpoint_parts.h"
 #include "api/info_parts.h"
 #include "api/tool.h"
-#include "data/dataset.h"
+#include "data/pack.h"
 #include "io/file.h"
 #include "io/image.h"
 
@@ -120,6 +120,8 @@ static ddpm_status describe_model(const info_report *r, const model_file *m)
     info_say(r, "fingerprint", "fingerprint", fingerprint);
     diffusers_reason(&d->s, reason);
     info_say(r, "diffusers", "diffusers", reason[0] ? reason : "can open it");
+    openai_reason(&d->s, reason);
+    info_say(r, "improved_diffusion", "OpenAI", reason[0] ? reason : "can run it (`ddpm convert MODEL X.pt`)");
     return say_options(r, &d->s, GROUP_MODEL);
 }
 
@@ -214,6 +216,13 @@ static ddpm_status describe_sample(const info_report *r, const char *path, const
     return DDPM_OK;
 }
 
+static void say_packed(const info_report *r, const packed_about *about)
+{
+    if (about->source) info_say(r, "source", "packed from", about->source);
+    info_say_int(r, "skipped", "bad images", about->skipped);
+    info_say(r, "sha256", "SHA-256", about->sha256);
+}
+
 static ddpm_status describe_dataset(const info_report *r, const char *spec)
 {
     char text[512];
@@ -227,6 +236,7 @@ static ddpm_status describe_dataset(const info_report *r, const char *spec)
     json_put_int(r->o, "height", dataset_height(d));
     json_put_int(r->o, "width", dataset_width(d));
     json_put_int(r->o, "channels", dataset_channels(d));
+    if (pack_about(d)) say_packed(r, pack_about(d));
     const int n = dataset_n_classes(d);
     char **names = calloc((size_t)n + 1, sizeof *names);
     for (int i = 0; names && i < n; i++) names[i] = (char *)dataset_class_name(d, i);
@@ -241,8 +251,9 @@ static ddpm_status describe_dataset(const info_report *r, const char *spec)
 static ddpm_status describe_either(const info_report *r, const char *path)
 {
     char first[512], second[512];
+    if (file_has_ending(path, ".zip") || file_has_ending(path, ".ddpmdata")) return describe_dataset(r, path);   /* PyTorch's files are zips of other names */
     const bool model_files = checkpoint_has(path, FILE_DDPM) || checkpoint_has(path, FILE_INDEX) || checkpoint_has(path, FILE_UNET) ||
-                             checkpoint_has(path, "config.json") || model_torch_is(path);
+                             checkpoint_has(path, "config.json") || (file_exists(path) && !file_is_dir(path) && single_is_model(path));
     const ddpm_status s = open_and_describe(r, path);
     if (s == DDPM_OK) {
         json_put_string(r->o, "kind", "model");
@@ -261,6 +272,28 @@ static bool is_run(const char *path)
     return checkpoint_has(path, "config.json") && (checkpoint_has(path, "log.jsonl") || checkpoint_has(path, "checkpoints"));
 }
 
+/* Tensors with the names of a network. */
+static bool is_network(const char *path, const uint8_t *bytes, size_t len)
+{
+    safetensors *st = NULL;
+    if (!file_has_ending(path, ".safetensors") || safetensors_open_memory(bytes, len, path, &st) != DDPM_OK) return false;
+    const bool network = weights_style(st) != NAMES_COUNT;
+    safetensors_close(st);
+    return network;
+}
+
+/* A network whose file does not say all that a model needs is shown as tensors, with what is missing. */
+static ddpm_status describe_network(const info_report *r, const char *path, const uint8_t *bytes, size_t len)
+{
+    char why[1024];
+    const ddpm_status s = describe_either(r, path);
+    if (s != DDPM_EINVAL) return s;
+    snprintf(why, sizeof why, "%s", ddpm_last_error());
+    DDPM_TRY(info_file_form(path, bytes, len)(r, path, bytes, len));
+    info_say(r, "as_a_model", "as a model", why);
+    return DDPM_OK;
+}
+
 static ddpm_status describe_file(const info_report *r, const char *path)
 {
     static const uint8_t PNG[8] = { 0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n' };
@@ -272,7 +305,7 @@ static ddpm_status describe_file(const info_report *r, const char *path)
     }
     DDPM_TRY(file_map_open(path, &map));
     const bool png = map.size >= sizeof PNG && !memcmp(map.data, PNG, sizeof PNG);
-    const info_describe form = png ? describe_sample : info_file_form(path, map.data, map.size);
+    const info_describe form = png ? describe_sample : is_network(path, map.data, map.size) ? describe_network : info_file_form(path, map.data, map.size);
     const ddpm_status s = form ? form(r, path, map.data, map.size) : describe_either(r, path);
     file_map_close(&map);
     return s;

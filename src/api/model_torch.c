@@ -10,17 +10,7 @@
 #include <string.h>
 
 /* Places in the list that ermongroup's runner saves. */
-enum { RUNNER_MODEL = 0, RUNNER_STEP = 3, RUNNER_EMA = 4, SNIFF_SIZE = 512 };
-
-bool model_torch_is(const char *path)
-{
-    uint8_t bytes[SNIFF_SIZE];
-    FILE *f = fopen(path, "rb");
-    if (!f) return false;
-    const size_t n = fread(bytes, 1, sizeof bytes, f);
-    fclose(f);
-    return torch_sniff(bytes, n);
-}
+enum { RUNNER_MODEL = 0, RUNNER_STEP = 3, RUNNER_EMA = 4 };
 
 /* --- which tensors ------------------------------------------------------------------- */
 
@@ -65,35 +55,81 @@ static ddpm_status find_tensors(const char *path, const torch_value *dict, state
     return DDPM_OK;
 }
 
+static ddpm_status fail_optimiser(const char *path)
+{
+    return ddpm_fail(DDPM_EFORMAT, "%s is the state of an optimiser (\"param_groups\"), not of a model; beside it are model*.pt (raw weights) and ema_*.pt (averaged)", path);
+}
+
+static void say_weights(weights_said *said, bool raw) { snprintf(said->weights, sizeof said->weights, raw ? "raw" : "ema"); }
+
 /* ermongroup's runner: [model, optimiser, epoch, step, averaged model]. */
-static ddpm_status choose_of_list(const char *path, const torch_value *list, int weights, model_description *d, const torch_value **dict)
+static ddpm_status choose_of_list(const char *path, const torch_value *list, int weights, weights_said *said, const torch_value **dict)
 {
     const bool raw = weights == WEIGHTS_RAW;
     *dict = torch_at(list, raw ? RUNNER_MODEL : RUNNER_EMA);
     if (!*dict) return ddpm_fail(DDPM_EINVAL, "%s has no averaged weights; use --weights raw", path);
-    torch_as_int(torch_at(list, RUNNER_STEP), &d->step);
-    snprintf(d->weights, sizeof d->weights, raw ? "raw" : "ema");
+    torch_as_int(torch_at(list, RUNNER_STEP), &said->step);
+    say_weights(said, raw);
     return DDPM_OK;
 }
 
-/* improved-diffusion says in the file's name what it is: ema_RATE_STEP.pt, modelSTEP.pt. */
-static void describe_by_name(const char *path, model_description *d)
+static const torch_value *first_of(const torch_value *dict, const char *const *keys)
 {
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-    char rate[16];
-    int64_t step;
-    if (sscanf(name, "ema_%15[0-9.]_%" SCNd64 ".pt", rate, &step) == 2) snprintf(d->weights, sizeof d->weights, "ema %s", rate);
-    else if (sscanf(name, "model%" SCNd64 ".pt", &step) == 1) snprintf(d->weights, sizeof d->weights, "raw");
-    else return;
-    d->step = step;
+    for (; *keys; keys++)
+        if (torch_kind_of(torch_get(dict, *keys)) == TORCH_KIND_DICT) return torch_get(dict, *keys);
+    return NULL;
 }
 
-static ddpm_status choose(const torch_file *f, int weights, model_description *d, state_dict *sd)
+/* The same parts under names: what trainers that save one file commonly call them. *dict stays where there are none:
+ * then it is the state dict itself. */
+static ddpm_status choose_of_dict(const char *path, const torch_value *root, int weights, weights_said *said, const torch_value **dict)
+{
+    static const char *const averaged[] = { "ema", "ema_model", "model_ema", "ema_state_dict", NULL };
+    static const char *const plain[] = { "model", "state_dict", "model_state_dict", "states", NULL };
+    static const char *const steps[] = { "step", "global_step", NULL };
+    const torch_value *ema = first_of(root, averaged), *raw = first_of(root, plain);
+    if (torch_get(root, "param_groups")) return fail_optimiser(path);
+    if (!ema && !raw) return DDPM_OK;
+    *dict = weights == WEIGHTS_RAW ? raw : ema;
+    if (!*dict) return ddpm_fail(DDPM_EINVAL, "%s has no %s weights; use --weights %s", path, ema ? "raw" : "averaged", ema ? "ema" : "raw");
+    for (int i = 0; steps[i]; i++) torch_as_int(torch_get(root, steps[i]), &said->step);
+    say_weights(said, weights == WEIGHTS_RAW);
+    return DDPM_OK;
+}
+
+/* Whether `name` is the pattern to its end; %n must stand there. */
+static bool is_all(const char *name, int end) { return end > 0 && !name[end]; }
+
+/* The file's name says what it is: improved-diffusion's ema_RATE_STEP.pt and modelSTEP.pt, pesser's ema_diffusion_X/model-STEP.ckpt
+ * and diffusion_X/model-STEP.ckpt. */
+void model_torch_name(const char *path, weights_said *said)
+{
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *folder = slash;
+    while (folder && folder > path && folder[-1] != '/') folder--;
+    char rate[16];
+    int64_t step;
+    int end = 0;
+    if (sscanf(name, "ema_%15[0-9.]_%" SCNd64 ".pt%n", rate, &step, &end) == 2 && is_all(name, end)) {
+        snprintf(said->weights, sizeof said->weights, "ema %s", rate);
+    } else if (sscanf(name, "model-%" SCNd64 ".ckpt%n", &step, &end) == 1 && is_all(name, end) && folder) {
+        const bool averaged = !strncmp(folder, "ema_diffusion_", 14);
+        if (!averaged && strncmp(folder, "diffusion_", 10)) return;
+        say_weights(said, !averaged);
+    } else if (sscanf(name, "model%" SCNd64 ".pt%n", &step, &end) == 1 && is_all(name, end)) {
+        say_weights(said, true);
+    } else {
+        return;
+    }
+    if (step >= 0) said->step = step;
+}
+
+static ddpm_status choose(const torch_file *f, int weights, weights_said *said, state_dict *sd)
 {
     const torch_value *root = torch_root(f), *dict = root;
     const torch_kind kind = torch_kind_of(root);
-    if (kind == TORCH_KIND_LIST || kind == TORCH_KIND_TUPLE) DDPM_TRY(choose_of_list(torch_path(f), root, weights, d, &dict));
-    else describe_by_name(torch_path(f), d);
+    if (kind == TORCH_KIND_LIST || kind == TORCH_KIND_TUPLE) DDPM_TRY(choose_of_list(torch_path(f), root, weights, said, &dict));
+    else DDPM_TRY(choose_of_dict(torch_path(f), root, weights, said, &dict));
+    if (dict == root) model_torch_name(torch_path(f), said);
     DDPM_TRY(find_tensors(torch_path(f), dict, sd));
     if (sd->bytes <= torch_size(f)) return DDPM_OK;
     return ddpm_fail(DDPM_EFORMAT, "%s: its tensors share memory, which those of a network do not", torch_path(f));
@@ -101,86 +137,53 @@ static ddpm_status choose(const torch_file *f, int weights, model_description *d
 
 /* --- as safetensors ------------------------------------------------------------------- */
 
-static ddpm_status dtype_of(const state_dict *sd, const char *name, torch_dtype dtype, const char **text)
+static ddpm_status dtype_of(const state_dict *sd, const char *name, torch_dtype dtype, safetensors_dtype *to)
 {
     static const struct { torch_dtype from; safetensors_dtype to; } rows[] = {
         { TORCH_F64, ST_F64 }, { TORCH_F32, ST_F32 }, { TORCH_F16, ST_F16 }, { TORCH_BF16, ST_BF16 },
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (rows[i].from == dtype) {
-            *text = safetensors_dtype_name(rows[i].to);
+            *to = rows[i].to;
             return DDPM_OK;
         }
     return ddpm_fail(DDPM_EFORMAT, "%s: tensor \"%s\" is of %s, not of real numbers", sd->path, name, torch_dtype_name(dtype));
 }
 
-static ddpm_status add_entry(json *header, const state_dict *sd, const char *name, const torch_tensor *t, size_t begin)
+/* Entry i of the dictionary as the rest sees a tensor. */
+static ddpm_status tensor_of(const state_dict *sd, size_t i, safetensors_tensor *to)
 {
-    const char *dtype = NULL;
-    DDPM_TRY(dtype_of(sd, name, t->dtype, &dtype));
-    json *entry = json_new_object(), *shape = json_new_array(), *place = json_new_array();
-    const ddpm_status added = json_put(header, name, entry);
-    ddpm_status s = json_put_string(entry, "dtype", dtype);
-    for (int i = 0; i < t->ndim && s == DDPM_OK; i++) s = json_append(shape, json_new_int(t->shape[i]));
-    if (s == DDPM_OK) s = json_append(place, json_new_int((int64_t)begin));
-    if (s == DDPM_OK) s = json_append(place, json_new_int((int64_t)(begin + torch_tensor_len(t) * torch_dtype_bytes(t->dtype))));
-    const ddpm_status puts[] = { added, s, json_put(entry, "shape", shape), json_put(entry, "data_offsets", place) };
-    for (size_t i = 0; i < sizeof puts / sizeof *puts; i++) DDPM_TRY(puts[i]);
+    const torch_tensor *t = torch_as_tensor(torch_at(sd->dict, i));
+    *to = (safetensors_tensor){ .name = torch_as_string(torch_key(sd->dict, i)) + sd->skip, .ndim = t->ndim,
+                                .bytes = torch_tensor_len(t) * torch_dtype_bytes(t->dtype) };
+    memcpy(to->shape, t->shape, (size_t)t->ndim * sizeof *t->shape);
+    return dtype_of(sd, to->name, t->dtype, &to->dtype);
+}
+
+static ddpm_status produce(void *ctx, int i, void *buffer)
+{
+    const state_dict *sd = ctx;
+    torch_tensor_bytes(torch_as_tensor(torch_at(sd->dict, (size_t)i)), buffer);
     return DDPM_OK;
 }
 
-static const char *name_of(const state_dict *sd, size_t i) { return torch_as_string(torch_key(sd->dict, i)) + sd->skip; }
-
-static ddpm_status make_header(const state_dict *sd, char **text)
+static ddpm_status convert(state_dict *sd, uint8_t **bytes, safetensors **st)
 {
-    json *header = json_new_object();
-    ddpm_status s = header ? DDPM_OK : DDPM_ENOMEM;
-    size_t at = 0;
-    for (size_t i = 0; i < torch_len(sd->dict) && s == DDPM_OK; i++) {
-        const torch_tensor *t = torch_as_tensor(torch_at(sd->dict, i));
-        s = add_entry(header, sd, name_of(sd, i), t, at);
-        at += torch_tensor_len(t) * torch_dtype_bytes(t->dtype);
-    }
-    *text = s == DDPM_OK ? json_text(header, JSON_COMPACT) : NULL;
-    json_free(header);
-    if (s == DDPM_OK && !*text) s = ddpm_fail(DDPM_ENOMEM, "no memory for the names of %zu tensors", torch_len(sd->dict));
+    const size_t count = torch_len(sd->dict);
+    safetensors_tensor *list = calloc(count, sizeof *list);
+    ddpm_status s = list ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for the names of %zu tensors", count);
+    for (size_t i = 0; i < count && s == DDPM_OK; i++) s = tensor_of(sd, i, &list[i]);
+    if (s == DDPM_OK) s = tensors_pack(list, (int)count, sd->path, produce, sd, bytes, st);
+    free(list);
     return s;
 }
 
-static ddpm_status copy_tensors(const state_dict *sd, const char *header, uint8_t **bytes, size_t *len)
-{
-    const uint64_t header_len = strlen(header);
-    *len = sizeof header_len + header_len + sd->bytes;           /* both parts are smaller than the file */
-    uint8_t *to = *bytes = malloc(*len);
-    if (!to) return ddpm_fail(DDPM_ENOMEM, "no memory for the %zu bytes of tensors in %s", sd->bytes, sd->path);
-    memcpy(to, &header_len, sizeof header_len);
-    memcpy(to + sizeof header_len, header, header_len);
-    to += sizeof header_len + header_len;
-    for (size_t i = 0; i < torch_len(sd->dict); i++) {
-        const torch_tensor *t = torch_as_tensor(torch_at(sd->dict, i));
-        torch_tensor_bytes(t, to);
-        to += torch_tensor_len(t) * torch_dtype_bytes(t->dtype);
-    }
-    return DDPM_OK;
-}
-
-static ddpm_status convert(const state_dict *sd, uint8_t **bytes, safetensors **st)
-{
-    char *header = NULL;
-    size_t len = 0;
-    DDPM_TRY(make_header(sd, &header));
-    ddpm_status s = copy_tensors(sd, header, bytes, &len);
-    if (s == DDPM_OK) s = safetensors_open_memory(*bytes, len, sd->path, st);
-    free(header);
-    return s;
-}
-
-ddpm_status model_torch_weights(const char *path, int weights, model_description *d, uint8_t **bytes, safetensors **st)
+ddpm_status model_torch_weights(const char *path, int weights, weights_said *said, uint8_t **bytes, safetensors **st)
 {
     torch_file *f = NULL;
     state_dict sd;
     DDPM_TRY(torch_open(path, &f));
-    ddpm_status s = choose(f, weights, d, &sd);
+    ddpm_status s = choose(f, weights, said, &sd);
     if (s == DDPM_OK) s = convert(&sd, bytes, st);
     torch_close(f);
     return s;

@@ -9,6 +9,7 @@ setup() {
     load common
     cd "$BATS_TEST_TMPDIR"
     IMAGES=$BATS_FILE_TMPDIR/images RUN=$BATS_FILE_TMPDIR/run
+    BENCH="$(sed 's/--leaves 3//; s/--sample_interval 0//; s/--batch_size 6//' <<<"$NET") --image_size 8 --batch_size 4"
 }
 
 @test "info of a run, a checkpoint, a data set and a configuration" {
@@ -83,6 +84,11 @@ setup() {
     [ "$(json a.json memory_bytes)" -gt 1000000 ]
     size=$(du -sb "$(checkpoint "$RUN" 3)" | cut -f1) planned=$(json a.json checkpoint_bytes)
     [ $((size * 100)) -lt $((planned * 130)) ]
+    "$DDPM" plan train "$IMAGES" $NET --steps 10 --use_checkpoint --json >c.json
+    [ "$(json a.json checkpoint_activations)" = '"none"' ]
+    [ "$(json c.json checkpoint_activations)" = '"blocks"' ]
+    [ "$(json c.json memory.activations)" -eq "$(json a.json activations_by_level.blocks)" ]
+    [ "$(json c.json memory.activations)" -lt "$(json a.json memory.activations)" ]
     "$DDPM" plan sample "$RUN" -n 5 --steps 3 --json >b.json
     [ "$(json b.json parameters)" -eq "$(json a.json parameters)" ]
     fails_with 2 "plan train" "$DDPM" plan dance
@@ -95,12 +101,51 @@ setup() {
 }
 
 @test "bench measures" {
-    "$DDPM" bench $(sed 's/--leaves 3//; s/--sample_interval 0//' <<<"$NET") --image_size 8 --batch_size 4 --ops --json >a.json
-    for key in forward_images_per_s train_images_per_s forward_ms train_ms peak_rss_bytes ceilings.f32_gflops ceilings.copy_gb_per_s \
-               operators.0.percent slowest_nodes.0.name; do
+    "$DDPM" bench $BENCH --ops --repeats 3 -q --json -o out.json >a.json
+    for key in forward_images_per_s train_images_per_s forward_ms train_ms peak_rss_bytes forward_percent_of_ceiling train_percent_of_ceiling \
+               train_ms_min train_ms_max ceilings.f32_gflops ceilings.copy_gb_per_s ceilings.copies.0.gb_per_s operators.0.share_percent \
+               operators.0.ceiling_percent slowest_nodes.0.name values.batch_size; do
         [ -n "$(json a.json $key)" ]
     done
     [ "$(json a.json batch_size)" -eq 4 ]
+    [ "$(json a.json repeats)" -eq 3 ]
+    cmp a.json out.json
+    # the shares are of everything a step does
+    share=$(sed -n '/"slowest_nodes"/q; s/.*"share_percent": *\([0-9.e+-]*\).*/\1/p' a.json | awk '{ s += $1 } END { print (s > 99 && s < 101) ? "whole" : s }')
+    [ "$share" = whole ]
+    fails_with 74 "nowhere" "$DDPM" bench $BENCH -o nowhere/a.json
+}
+
+@test "bench compares with an earlier measurement" {
+    "$DDPM" bench $BENCH --ops --repeats 3 -q --json >a.json
+    # of the same work, with figures that cannot become worse
+    sed -E 's/("(train|forward)_percent_of_ceiling[a-z_]*"): [0-9.e+-]+/\1: 0.0001/; s/("ceiling_percent[a-z_]*"): [0-9.e+-]+/\1: 0.0001/;
+            s/("(forward_)?peak_rss_bytes"): [0-9]+/\1: 100000000000/' a.json >slow.json
+    "$DDPM" bench --compare slow.json -q --json >b.json
+    [ "$(json b.json batch_size)" -eq 4 ]
+    [ "$(json b.json repeats)" -eq 3 ]
+    [ "$(json b.json comparison.worse)" -eq 0 ]
+    [ -n "$(json b.json comparison.figures.0.ratio_to_ceiling)" ]
+    [ -n "$(json b.json comparison.operators.0.ratio)" ]
+    # and with one that must
+    sed -E 's/("peak_rss_bytes"): [0-9]+/\1: 1000/' slow.json >small.json
+    run -1 "$DDPM" bench --compare small.json --repeats 1 -q
+    [[ $output == *"peak memory "*WORSE* ]]
+    [[ $output == *"1 of the figures"* ]]
+}
+
+@test "bench refuses other work and other files" {
+    "$DDPM" bench $BENCH --repeats 1 -q --json >a.json
+    fails_with 2 "--batch_size 4, not 5" "$DDPM" bench --compare a.json --batch_size 5
+    sed '/"train_ms_min"/d' a.json >b.json
+    fails_with 65 '"train_ms_min" is missing' "$DDPM" bench --compare b.json
+    sed 's/ddpm-bench-1/ddpm-plan-1/' a.json >c.json
+    fails_with 65 '"schema"' "$DDPM" bench --compare c.json
+    sed -E 's/("parameters"): [0-9]+/\1: 12/' a.json >d.json
+    fails_with 65 '"parameters" is 12' "$DDPM" bench --compare d.json
+    echo nothing >e.json
+    fails_with 65 "e.json" "$DDPM" bench --compare e.json
+    fails_with 74 "none.json" "$DDPM" bench --compare none.json
 }
 
 @test "doctor finds nothing wrong here" {

@@ -284,20 +284,16 @@ static ddpm_status infer(const target *t, names_style style)
     return DDPM_OK;
 }
 
-ddpm_status model_torch_describe(const safetensors *st, const settings *request, model_description *d, names_style *style)
+ddpm_status model_infer(const safetensors *st, names_style style, const settings *request, model_description *d)
 {
     settings *none = NULL;
-    if (has(st, "time_embed.0.weight")) *style = NAMES_OPENAI;
-    else if (has(st, "temb.dense.0.weight")) *style = NAMES_ERMONGROUP;
-    else return ddpm_fail(DDPM_EFORMAT, "%s: its tensors have neither improved-diffusion's nor ermongroup's names", safetensors_path(st));
-    snprintf(d->kind, sizeof d->kind, "PyTorch file (%s)", *style == NAMES_OPENAI ? "improved-diffusion" : "ermongroup");
     if (!request) {
         request = none = malloc(sizeof *none);
         if (!none) return ddpm_fail(DDPM_ENOMEM, "no memory for a configuration");
         settings_defaults(none);
     }
     settings_defaults(&d->s);
-    const ddpm_status s = infer(&(target){ st, request, &d->s }, *style);
+    const ddpm_status s = infer(&(target){ st, request, &d->s }, style);
     free(none);
     return s;
 }
