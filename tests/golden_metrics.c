@@ -1,7 +1,10 @@
-/* Section 09: Frechet distances, and the moments of features. */
+/* Section 09: Frechet distances, the moments of features, inception scores, precision and recall. */
 #include "golden_run.h"
 
 #include "metrics/frechet.h"
+#include "metrics/inception_score.h"
+#include "metrics/interval.h"
+#include "metrics/manifold.h"
 #include "metrics/moments.h"
 
 #include <math.h>
@@ -81,6 +84,93 @@ static ddpm_status features(gold_case *c, const void *ctx)
     return DDPM_OK;
 }
 
+static metric_rows rows_of(const gold_tensor *t) { return (metric_rows){ t->v, t->shape[0], t->shape[1], true }; }
+
+typedef struct { gold_file *f; const json *section; } section_job;
+
+/* Parts of a stated size, as guided-diffusion makes them. */
+static ddpm_status scores(gold_case *c, const void *ctx)
+{
+    const section_job *job = ctx;
+    const json *sizes = json_get(job->section, "splits");
+    gold_tensor softmax, want;
+    DDPM_TRY(gold_need(c, job->f, &softmax, "is/softmax"));
+    DDPM_TRY(gold_expect(&softmax, 2, softmax.len));
+    const metric_rows rows = rows_of(&softmax);
+    for (size_t i = 0; i < json_array_len(sizes); i++) {
+        int64_t size;
+        if (!json_as_int(json_at(sizes, i), &size) || size < 1) return ddpm_fail(DDPM_EFORMAT, "\"splits\" holds something else than sizes");
+        const inception_input in = { .rows = &rows, .split_size = (size_t)size };
+        double *score = gold_alloc(c, inception_parts(&in), sizeof *score);
+        DDPM_TRY(gold_need(c, job->f, &want, "is/score_split%lld", (long long)size));
+        DDPM_TRY(gold_expect(&want, 0, 1));
+        DDPM_TRY(inception_score(&in, score));
+        const double mean = interval_mean(score, inception_parts(&in));
+        gold_compare_near(c, &want, &mean, 0, 1e-10);
+    }
+    return DDPM_OK;
+}
+
+static double *widest(gold_case *c, const double *nearest, size_t n, int k)
+{
+    double *radius = gold_alloc(c, n, sizeof *radius);
+    for (size_t i = 0; i < n; i++) radius[i] = nearest[i * (size_t)k + (size_t)k - 1];
+    return radius;
+}
+
+/* squared[n]: of the points of `set`, whose radii are compared. */
+static ddpm_status radii(gold_case *c, gold_file *f, const char *set, const metric_rows *rows, int k, double **squared)
+{
+    const metric_work alone = { .threads = NULL };
+    gold_tensor want;
+    double *nearest = gold_alloc(c, rows->n * (size_t)k, sizeof *nearest), *root = gold_alloc(c, rows->n, sizeof *root);
+    DDPM_TRY(gold_need(c, f, &want, "pr/%s_radius", set));
+    DDPM_TRY(gold_expect(&want, 1, rows->n));
+    DDPM_TRY(manifold_radii(rows, k, &alone, 0, 1, nearest));
+    *squared = widest(c, nearest, rows->n, k);
+    for (size_t i = 0; i < rows->n; i++) root[i] = sqrt((*squared)[i]);
+    gold_compare_near(c, &want, root, 0, 1e-10);
+    return DDPM_OK;
+}
+
+static ddpm_status members(gold_case *c, gold_file *f, const char *name, const uint8_t *flag, size_t n)
+{
+    gold_tensor want;
+    double *got = gold_alloc(c, n, sizeof *got);
+    DDPM_TRY(gold_need(c, f, &want, "pr/%s", name));
+    DDPM_TRY(gold_expect(&want, 1, n));
+    for (size_t i = 0; i < n; i++) got[i] = flag[i];
+    gold_compare_near(c, &want, got, 0, 0);
+    return DDPM_OK;
+}
+
+static ddpm_status precision_recall(gold_case *c, const void *ctx)
+{
+    const section_job *job = ctx;
+    const metric_work alone = { .threads = NULL };
+    gold_tensor real, made, want;
+    double *real_radius, *made_radius;
+    int k;
+    DDPM_TRY(gold_need_int(job->section, "k", &k));
+    DDPM_TRY(gold_need(c, job->f, &real, "pr/real"));
+    DDPM_TRY(gold_need(c, job->f, &made, "pr/gen"));
+    DDPM_TRY(gold_need(c, job->f, &want, "pr/precision_recall"));
+    DDPM_TRY(gold_expect(&real, 2, real.len));
+    DDPM_TRY(gold_expect(&made, 2, made.shape[0] * real.shape[1]));
+    DDPM_TRY(gold_expect(&want, 1, 2));
+    const metric_rows reference = rows_of(&real), samples = rows_of(&made);
+    DDPM_TRY(radii(c, job->f, "real", &reference, k, &real_radius));
+    DDPM_TRY(radii(c, job->f, "gen", &samples, k, &made_radius));
+    const manifold_points p = { gold_alloc(c, samples.n, 1), gold_alloc(c, reference.n, 1), gold_alloc(c, samples.n, sizeof *p.balls), gold_alloc(c, reference.n, 1) };
+    DDPM_TRY(manifold_compare(&samples, &reference, &(manifold_radius){ made_radius, real_radius, real_radius }, &alone, 0, 1, &p));
+    DDPM_TRY(members(c, job->f, "gen_in_real", p.sample_inside, samples.n));
+    DDPM_TRY(members(c, job->f, "real_in_gen", p.reference_inside, reference.n));
+    manifold_result r;
+    DDPM_TRY(manifold_measure(&samples, &reference, k, k, &alone, &r));
+    gold_compare_near(c, &want, (double[2]){ r.precision, r.recall }, 0, 1e-10);
+    return DDPM_OK;
+}
+
 static ddpm_status metrics(gold_case *c, const void *ctx)
 {
     const json *section = ctx;
@@ -91,6 +181,9 @@ static ddpm_status metrics(gold_case *c, const void *ctx)
         gold_case_run(c->run, gold_printf(c, "%s/fid/%zu", f->label, i), fid, &job);
     }
     if (json_get(section, "feat")) gold_case_run(c->run, gold_printf(c, "%s/feat", f->label), features, &f);
+    const section_job is = { f, json_get(section, "softmax") }, pr = { f, json_get(section, "pr") };
+    if (is.section) gold_case_run(c->run, gold_printf(c, "%s/is", f->label), scores, &is);
+    if (pr.section) gold_case_run(c->run, gold_printf(c, "%s/pr", f->label), precision_recall, &pr);
     return DDPM_OK;
 }
 

@@ -1,65 +1,107 @@
+#include "api/eval_features.h"
+#include "api/eval_metrics.h"
+#include "api/features.h"
 #include "api/image_set.h"
 #include "api/measure.h"
+#include "api/statistics.h"
 #include "api/tool.h"
-#include "base/pool.h"
-#include "metrics/bootstrap.h"
+#include "io/file.h"
 #include "metrics/frechet.h"
 #include "metrics/pca.h"
 
-#include <stdarg.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK = 1024, TASK = 64, MAX_COMPONENTS = 2048, MAX_PIXELS = 12288, MIN_REPLICATES = 40, MAX_WARNINGS = 4, SLOW_DIMS = 1500 };
-#define LEVEL 0.95
+enum { CHUNK = 1024, TASK = 64, MAX_COMPONENTS = 2048, MAX_PIXELS = 12288, SLOW_DIMS = 1500 };
 
 /* Everything one `ddpm eval` holds. */
 typedef struct {
-    const settings_values *v;
-    const tool_events *ev;
-    pool       *threads;
+    eval_session s;
     image_set  *samples, *reference, *other;      /* other: --fit_data, or NULL                  */
+    const char *reference_word;
+    bool        features_given, bootstrap_given;
+    bool        raw;                              /* the pixels are the features; there is no map */
+    unsigned    wanted;
+    statistics  stored;                           /* REFERENCE is such a file: its map is `p`; else empty */
     size_t      k, dims;
     pca         p;
     moments    *pixels, *of_samples, *of_reference;
     double     *features;                         /* [n_samples,k]                               */
+    double     *reference_features;               /* [n_reference,k], where a metric needs rows, or NULL */
     int64_t     n_samples, n_reference, n_fit, bad;
     frechet_result     result;
-    bootstrap_interval interval;                  /* of v->bootstrap replicates, when that is > 0 */
-    char        warnings[MAX_WARNINGS][256];
-    int         n_warnings;
-    double      begin;
+    bool               resampled;
+    bootstrap_interval interval;                  /* of v->bootstrap replicates, if resampled     */
+    eval_metrics       metrics;                   /* the others of `wanted`                       */
 } eval;
 
 /* --- what is asked for ----------------------------------------------------------------- */
 
 static ddpm_status parse_features(eval *e)
 {
-    const char *text = e->v->features;
+    const char *text = e->s.v->features;
     char *end = NULL;
+    e->raw = !strcmp(text, "raw");
+    if (e->raw) return DDPM_OK;
     const bool known = !strncmp(text, "pca", 3) && text[3] >= '1' && text[3] <= '9';
     const long k = known ? strtol(text + 3, &end, 10) : 0;
     if (!known || *end || k > MAX_COMPONENTS)
-        return ddpm_fail(DDPM_EINVAL, "--features %s: the features there are are pcaK, the first K principal components of the pixels, with K from 1 to %d (pca64)",
+        return ddpm_fail(DDPM_EINVAL, "--features %s: there are raw, the pixels, and pcaK, their first K principal components, with K from 1 to %d (pca64)",
                          text, MAX_COMPONENTS);
     e->k = (size_t)k;
     return DDPM_OK;
 }
 
-static ddpm_status check_replicates(const eval *e)
+static ddpm_status parse_metrics(eval *e)
 {
-    if (e->v->bootstrap == 0 || e->v->bootstrap >= MIN_REPLICATES) return DDPM_OK;
-    return ddpm_fail(DDPM_EINVAL, "--bootstrap %d: an interval of 95 %% needs at least %d resampled sets; 0 gives none", e->v->bootstrap, MIN_REPLICATES);
+    DDPM_TRY(eval_metrics_parse(e->s.v->metrics, &e->wanted));
+    if (!e->wanted) e->wanted = METRIC_FD;
+    if (e->wanted & METRIC_IS) return ddpm_fail(DDPM_EINVAL, "--metrics is needs logits of a classifier: give a file that holds them (features, logits) as SAMPLES");
+    if (e->raw && (e->s.v->save_stats[0] || e->s.v->fit_data[0]))
+        return ddpm_fail(DDPM_EINVAL, "--save_stats and --fit_data are of the axes of --features pcaK; raw pixels have none");
+    return DDPM_OK;
+}
+
+/* Rows are kept, beside their moments, for these. */
+static bool wants_rows(const eval *e) { return e->wanted & (METRIC_KID | METRIC_PR | METRIC_DC); }
+
+/* REFERENCE is statistics of ours; its axes are the features. */
+static ddpm_status open_stored(eval *e, const char *path)
+{
+    const image_set *s = e->samples;
+    DDPM_TRY(statistics_read(path, false, &e->stored));
+    const pca *map = &e->stored.map;
+    if (!map->axes)
+        return ddpm_fail(DDPM_EINVAL, "%s holds statistics of %zu features of another program, which cannot be computed from the images of %s here; "
+                         "give statistics for both, or images for both", path, e->stored.dims, image_set_word(s));
+    if (image_set_height(s) != e->stored.h || image_set_width(s) != e->stored.w || image_set_channels(s) != e->stored.c)
+        return ddpm_fail(DDPM_EINVAL, "%s is of images of %dx%dx%d, those of %s are %dx%dx%d", path, e->stored.h, e->stored.w, e->stored.c, image_set_word(s),
+                         image_set_height(s), image_set_width(s), image_set_channels(s));
+    if (e->s.v->fit_data[0] || e->s.v->save_stats[0]) return ddpm_fail(DDPM_EINVAL, "%s has its axes already; --fit_data and --save_stats need images as REFERENCE", path);
+    if (e->wanted != METRIC_FD) return ddpm_fail(DDPM_EINVAL, "%s holds mean and covariance alone: only --metrics fd can be measured against it", path);
+    if (e->raw) return ddpm_fail(DDPM_EINVAL, "%s holds %zu principal components, not pixels as --features raw asks", path, e->stored.dims);
+    if (e->k != e->stored.dims && e->features_given)
+        return ddpm_fail(DDPM_EINVAL, "%s holds %zu principal components, --features %s asks for %zu", path, e->stored.dims, e->s.v->features, e->k);
+    if (image_set_count(s) < 2) return ddpm_fail(DDPM_EINVAL, "%s has a single image; a covariance needs at least 2", image_set_word(s));
+    e->k = e->stored.dims;
+    e->dims = map->dims;
+    e->n_reference = e->stored.count;
+    e->n_fit = e->stored.fitted;
+    e->p = *map;
+    e->stored.map = (pca){ 0 };
+    return DDPM_OK;
 }
 
 static ddpm_status open_sets(eval *e, const char *samples, const char *reference)
 {
-    DDPM_TRY(image_set_open(samples, e->v->strict, &e->samples));
-    DDPM_TRY(image_set_open(reference, e->v->strict, &e->reference));
+    DDPM_TRY(image_set_open(samples, e->s.v->strict, &e->samples));
+    if (statistics_is(reference)) return open_stored(e, reference);
+    DDPM_TRY(image_set_open(reference, e->s.v->strict, &e->reference));
     DDPM_TRY(image_set_same_size(e->samples, e->reference));
-    if (e->v->fit_data[0]) {
-        DDPM_TRY(image_set_open(e->v->fit_data, e->v->strict, &e->other));
+    if (e->s.v->fit_data[0]) {
+        DDPM_TRY(image_set_open(e->s.v->fit_data, e->s.v->strict, &e->other));
         DDPM_TRY(image_set_same_size(e->other, e->reference));
     }
     const image_set *two[] = { e->samples, e->reference };
@@ -68,21 +110,10 @@ static ddpm_status open_sets(eval *e, const char *samples, const char *reference
     e->dims = image_set_bytes(e->samples);
     if (e->dims > MAX_PIXELS)
         return ddpm_fail(DDPM_EINVAL, "%s: %zu values in an image; the covariance of pixels is computed for at most %d (64x64x3)", samples, e->dims, MAX_PIXELS);
+    if (e->raw) e->k = e->dims;
     if (e->k > e->dims)
-        return ddpm_fail(DDPM_EINVAL, "--features %s: an image of %s has only %zu values", e->v->features, samples, e->dims);
+        return ddpm_fail(DDPM_EINVAL, "--features %s: an image of %s has only %zu values", e->s.v->features, samples, e->dims);
     return DDPM_OK;
-}
-
-static void warn(eval *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static void warn(eval *e, const char *fmt, ...)
-{
-    va_list ap;
-    if (e->n_warnings == MAX_WARNINGS) return;
-    char *text = e->warnings[e->n_warnings++];
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof e->warnings[0], fmt, ap);
-    va_end(ap);
-    tool_message(e->ev, "warning: %s", text);
 }
 
 /* --- images by the chunk -------------------------------------------------------------------- */
@@ -119,20 +150,8 @@ static void convert(void *ctx, int task, int worker)
     const size_t first = (size_t)task * TASK, dims = c->e->dims, n = (size_t)c->n - first < TASK ? (size_t)c->n - first : TASK;
     double *rows = c->rows + first * dims;
     for (size_t i = 0; i < n * dims; i++) rows[i] = c->images[first * dims + i] / 127.5 - 1;
+    if (c->e->raw) memcpy(c->out + first * dims, rows, n * dims * sizeof *rows);
     c->failed[task] = c->e->p.axes ? pca_project(&c->e->p, rows, n, c->out + first * c->e->k) : DDPM_OK;
-}
-
-static void tell_progress(const eval *e, const char *what, const char *unit, int64_t before, int64_t done, int64_t all, double begin)
-{
-    const double speed = (double)done / (measure_now() - begin);
-    const tool_progress p = { .what = what, .unit = unit, .done = done, .total = all, .per_second = speed, .eta_seconds = (double)(all - done) / speed,
-                              .extra = "", .line = 4 * done / all > 4 * before / all };
-    if (e->ev->progress) e->ev->progress(e->ev->ctx, &p);
-}
-
-static ddpm_status stopped(const eval *e)
-{
-    return e->ev->request && e->ev->request(e->ev->ctx) == RUN_SAVE_AND_STOP ? ddpm_fail(DDPM_ESTOPPED, "stopped; nothing is measured yet") : DDPM_OK;
 }
 
 /* `count` images of `set`, a chunk at a time, to `fn`. */
@@ -141,14 +160,14 @@ static ddpm_status walk_chunks(chunk *c, image_set *set, image_walk *w, const ch
     const double begin = measure_now();
     while (w->next < w->count) {
         const int64_t before = w->next;
-        DDPM_TRY(stopped(c->e));
+        DDPM_TRY(eval_stopped(&c->e->s));
         DDPM_TRY(image_set_next(set, w, CHUNK, c->images, NULL, &c->n));
         const int tasks = (c->n + TASK - 1) / TASK;
-        pool_run(c->e->threads, tasks, convert, c);
+        pool_run(c->e->s.threads, tasks, convert, c);
         for (int i = 0; i < tasks; i++)
             if (c->failed[i] != DDPM_OK) return ddpm_fail(c->failed[i], "no memory for the features of %d images", TASK);
         DDPM_TRY(fn(c));
-        tell_progress(c->e, what, "images", before, w->next, w->count, begin);
+        eval_progress(&c->e->s, what, "images", before, w->next, w->count, begin);
     }
     return DDPM_OK;
 }
@@ -156,7 +175,7 @@ static ddpm_status walk_chunks(chunk *c, image_set *set, image_walk *w, const ch
 static ddpm_status walk(eval *e, image_set *set, int64_t count, uint64_t seed, const char *what, chunk_fn fn)
 {
     chunk c;
-    image_walk w = { .seed = seed, .count = count < image_set_count(set) ? count : image_set_count(set), .strict = e->v->strict };
+    image_walk w = { .seed = seed, .count = count < image_set_count(set) ? count : image_set_count(set), .strict = e->s.v->strict };
     ddpm_status status = chunk_new(e, &c);
     if (status == DDPM_OK) status = walk_chunks(&c, set, &w, what, fn);
     chunk_free(&c);
@@ -175,15 +194,17 @@ static ddpm_status add_pixels(chunk *c)
 
 static ddpm_status add_reference(chunk *c)
 {
-    moments_add(c->e->of_reference, c->out, (size_t)c->n);
-    c->e->n_reference += c->n;
+    eval *e = c->e;
+    if (e->wanted & METRIC_FD) moments_add(e->of_reference, c->out, (size_t)c->n);
+    if (e->reference_features) memcpy(e->reference_features + (size_t)e->n_reference * e->k, c->out, (size_t)c->n * e->k * sizeof *c->out);
+    e->n_reference += c->n;
     return DDPM_OK;
 }
 
 static ddpm_status add_samples(chunk *c)
 {
     eval *e = c->e;
-    moments_add(e->of_samples, c->out, (size_t)c->n);
+    if (e->wanted & METRIC_FD) moments_add(e->of_samples, c->out, (size_t)c->n);
     memcpy(e->features + (size_t)e->n_samples * e->k, c->out, (size_t)c->n * e->k * sizeof *c->out);
     e->n_samples += c->n;
     return DDPM_OK;
@@ -193,77 +214,71 @@ static ddpm_status add_samples(chunk *c)
 static ddpm_status fit(eval *e)
 {
     image_set *from = e->other ? e->other : e->reference;
-    DDPM_TRY(moments_new(e->dims, e->threads, &e->pixels));
-    DDPM_TRY(walk(e, from, e->v->fit_count, 0, "principal components", add_pixels));
-    if (e->dims > SLOW_DIMS) tool_message(e->ev, "axes of %zu dimensions: this takes a while and cannot be interrupted", e->dims);
+    DDPM_TRY(moments_new(e->dims, e->s.threads, &e->pixels));
+    DDPM_TRY(walk(e, from, e->s.v->fit_count, 0, "principal components", add_pixels));
+    if (e->dims > SLOW_DIMS) tool_message(e->s.ev, "axes of %zu dimensions: this takes a while and cannot be interrupted", e->dims);
     const ddpm_status status = pca_fit(e->pixels, e->k, &e->p);
     moments_free(e->pixels);
     e->pixels = NULL;
-    return status == DDPM_OK ? status : ddpm_context(status, "--features %s, fitted to %lld images of %s: ", e->v->features, (long long)e->n_fit, image_set_word(from));
+    return status == DDPM_OK ? status : ddpm_context(status, "--features %s, fitted to %lld images of %s: ", e->s.v->features, (long long)e->n_fit, image_set_word(from));
 }
 
-static ddpm_status check_number(eval *e, const image_set *set, int64_t n)
+static ddpm_status reserve(eval *e, int64_t count)
 {
-    if (n < 2) return ddpm_fail(DDPM_EINVAL, "%s: a distance needs at least two images, there is %s", image_set_word(set), n ? "one" : "none");
-    if ((size_t)n <= e->k)
-        warn(e, "%lld images of %s span fewer than %zu dimensions: the distance says more about their number than about them", (long long)n,
-             image_set_word(set), e->k);
-    return DDPM_OK;
+    e->features = calloc((size_t)count, e->k * sizeof *e->features);
+    if (wants_rows(e)) e->reference_features = calloc((size_t)image_set_count(e->reference), e->k * sizeof *e->features);
+    if (!e->features || (wants_rows(e) && !e->reference_features))
+        return ddpm_fail(DDPM_ENOMEM, "no memory for the features of %lld images; -n measures fewer", (long long)count);
+    if (!(e->wanted & METRIC_FD)) return DDPM_OK;
+    DDPM_TRY(moments_new(e->k, e->raw ? e->s.threads : NULL, &e->of_samples));
+    return moments_new(e->k, e->raw ? e->s.threads : NULL, &e->of_reference);
 }
 
 static ddpm_status extract(eval *e, int64_t asked)
 {
     const int64_t all = image_set_count(e->samples), count = asked < all ? asked : all;
-    e->features = calloc((size_t)count, e->k * sizeof *e->features);
-    if (!e->features) return ddpm_fail(DDPM_ENOMEM, "no memory for the features of %lld images; -n measures fewer", (long long)count);
-    DDPM_TRY(moments_new(e->k, NULL, &e->of_samples));
-    DDPM_TRY(moments_new(e->k, NULL, &e->of_reference));
-    DDPM_TRY(walk(e, e->reference, INT64_MAX, 0, "reference", add_reference));
-    DDPM_TRY(walk(e, e->samples, asked, (uint64_t)e->v->seed, "samples", add_samples));
-    DDPM_TRY(check_number(e, e->samples, e->n_samples));
-    return check_number(e, e->reference, e->n_reference);
+    const size_t dims = e->wanted & METRIC_FD ? e->k : 0;              /* only the covariance minds */
+    DDPM_TRY(reserve(e, count));
+    if (e->reference) DDPM_TRY(walk(e, e->reference, INT64_MAX, 0, "reference", add_reference));
+    DDPM_TRY(walk(e, e->samples, asked, (uint64_t)e->s.v->seed, "samples", add_samples));
+    DDPM_TRY(eval_check_number(&e->s, image_set_word(e->samples), e->n_samples, dims, "images"));
+    return eval_check_number(&e->s, e->reference_word, e->n_reference, dims, "images");
 }
 
 /* --- the distance --------------------------------------------------------------------------- */
 
-typedef struct { const eval *e; double begin; int told; } resampling;
-
-static ddpm_status between_replicates(void *ctx, int done)
+static ddpm_status save(const eval *e, double *mean, double *covariance)
 {
-    resampling *r = ctx;
-    DDPM_TRY(stopped(r->e));
-    if (done) tell_progress(r->e, "interval", "resampled sets", r->told, done, r->e->v->bootstrap, r->begin);
-    r->told = done;
+    if (!e->s.v->save_stats[0]) return DDPM_OK;
+    const statistics s = { .dims = e->k, .mean = mean, .covariance = covariance, .map = e->p, .h = image_set_height(e->samples), .w = image_set_width(e->samples),
+                           .c = image_set_channels(e->samples), .count = e->n_reference, .fitted = e->n_fit };
+    DDPM_TRY(statistics_write(e->s.v->save_stats, &s));
+    tool_message(e->s.ev, "wrote the statistics of %s to %s", e->reference_word, e->s.v->save_stats);
     return DDPM_OK;
 }
 
-static ddpm_status find_interval(eval *e, const frechet_target *reference)
+static ddpm_status make_target(eval *e, double *mean, double *covariance, frechet_target **reference)
 {
-    if (!e->v->bootstrap) return DDPM_OK;
-    resampling r = { .e = e, .begin = measure_now() };
-    const bootstrap_input in = { .rows = e->features, .n = (size_t)e->n_samples, .dims = e->k, .seed = (uint64_t)e->v->seed, .threads = e->threads,
-                                 .stop = between_replicates, .ctx = &r };
-    double *distance = calloc((size_t)e->v->bootstrap, sizeof *distance);
-    ddpm_status status = distance ? bootstrap_frechet(&in, reference, e->v->bootstrap, distance)
-                                  : ddpm_fail(DDPM_ENOMEM, "no memory for %d resampled sets", e->v->bootstrap);
-    if (status == DDPM_OK) bootstrap_summarise(e->result.distance, LEVEL, distance, e->v->bootstrap, &e->interval);
-    free(distance);
-    return status;
+    if (!e->reference) return frechet_target_new(e->k, e->stored.mean, e->stored.covariance, reference);
+    DDPM_TRY(moments_read(e->of_reference, mean, covariance));
+    DDPM_TRY(save(e, mean, covariance));
+    return frechet_target_new(e->k, mean, covariance, reference);
 }
 
 static ddpm_status compare(eval *e, double *mean, double *covariance)
 {
     frechet_target *reference = NULL;
-    DDPM_TRY(moments_read(e->of_reference, mean, covariance));
-    DDPM_TRY(frechet_target_new(e->k, mean, covariance, &reference));
+    DDPM_TRY(make_target(e, mean, covariance, &reference));
     ddpm_status status = moments_read(e->of_samples, mean, covariance);
     if (status == DDPM_OK) status = frechet_distance(reference, mean, covariance, &e->result);
-    if (status == DDPM_OK) status = find_interval(e, reference);
+    e->resampled = e->s.v->bootstrap && (e->bootstrap_given || e->k <= EVAL_INTERVAL_DIMS);
+    if (status == DDPM_OK && e->resampled)
+        status = eval_resample(&e->s, e->features, (size_t)e->n_samples, e->k, reference, e->result.distance, &e->interval);
     frechet_target_free(reference);
     return status;
 }
 
-static ddpm_status measure(eval *e)
+static ddpm_status measure_frechet(eval *e)
 {
     double *mean = calloc(e->k, sizeof *mean), *covariance = calloc(e->k * e->k, sizeof *covariance);
     const ddpm_status status = mean && covariance ? compare(e, mean, covariance) : ddpm_fail(DDPM_ENOMEM, "no memory for the covariance of %zu features", e->k);
@@ -272,79 +287,103 @@ static ddpm_status measure(eval *e)
     return status;
 }
 
+static ddpm_status measure(eval *e)
+{
+    const metric_rows samples = { e->features, (size_t)e->n_samples, e->k, true }, reference = { e->reference_features, (size_t)e->n_reference, e->k, true };
+    const eval_rows rows = { &samples, &reference, NULL };
+    DDPM_TRY(eval_metrics_prepare(&e->s, &rows, e->wanted, &e->metrics));
+    if (e->wanted & METRIC_FD) DDPM_TRY(measure_frechet(e));
+    return eval_metrics_measure(&e->s, &rows, &e->metrics);
+}
+
 /* --- the result --------------------------------------------------------------------------------- */
 
 static double share_of_variance(const eval *e)
 {
     double sum = 0;
+    if (e->raw) return 1;
     for (size_t i = 0; i < e->k; i++) sum += e->p.variance[i];
     return e->p.total > 0 ? sum / e->p.total : 1;
 }
 
-static const char *fitted_to(const eval *e) { return image_set_word(e->other ? e->other : e->reference); }
+static const char *fitted_to(const eval *e) { return e->other ? image_set_word(e->other) : e->reference_word; }
+
+static void print_frechet(const eval *e, FILE *f)
+{
+    fprintf(f, "Frechet distance %.4f", e->result.distance);
+    if (e->resampled) fprintf(f, ", 95 %% interval %.4f to %.4f", e->interval.low, e->interval.high);
+    fprintf(f, " in %s: lower is closer, 0 is equal\n", e->s.v->features);
+    fprintf(f, "  of this %.4f is the distance of the means", e->result.of_means);
+    if (e->resampled) {
+        fprintf(f, "; about %.4f is owed to there being only %lld samples.\n", e->interval.bias, (long long)e->n_samples);
+        fprintf(f, "  The interval (%d resampled sets) is that of other sets of so many samples, for this reference", e->s.v->bootstrap);
+    }
+    fprintf(f, ".\n");
+    eval_print_clamped(f, &e->result, (size_t)(e->n_samples < e->n_reference ? e->n_samples : e->n_reference), e->k);
+}
+
+static void print_features(const eval *e, FILE *f)
+{
+    const int h = image_set_height(e->samples), w = image_set_width(e->samples), c = image_set_channels(e->samples);
+    if (e->raw) {
+        fprintf(f, "  features  the %dx%dx%d pixels in [-1,1]\n", h, w, c);
+        return;
+    }
+    fprintf(f, "  features  the first %zu principal components of %dx%dx%d pixels in [-1,1], fitted to %lld images of %s;\n", e->k, h, w, c,
+            (long long)e->n_fit, fitted_to(e));
+    fprintf(f, "            they hold %.1f %% of those images' variance\n", 100 * share_of_variance(e));
+}
 
 static ddpm_status print(const eval *e, char **text)
 {
     size_t size;
     FILE *f = open_memstream(text, &size);
     if (!f) return ddpm_fail(DDPM_ENOMEM, "no memory for the result");
-    fprintf(f, "Frechet distance %.4f", e->result.distance);
-    if (e->v->bootstrap) fprintf(f, ", 95 %% interval %.4f to %.4f", e->interval.low, e->interval.high);
-    fprintf(f, " in %s: lower is closer, 0 is equal\n", e->v->features);
+    if (e->wanted & METRIC_FD) print_frechet(e, f);
+    eval_metrics_print(&e->metrics, f);
     fprintf(f, "  samples   %lld images of %s\n", (long long)e->n_samples, image_set_word(e->samples));
-    fprintf(f, "  reference %lld images of %s\n", (long long)e->n_reference, image_set_word(e->reference));
-    fprintf(f, "  features  the first %zu principal components of %dx%dx%d pixels in [-1,1], fitted to %lld images of %s;\n", e->k, image_set_height(e->samples),
-            image_set_width(e->samples), image_set_channels(e->samples), (long long)e->n_fit, fitted_to(e));
-    fprintf(f, "            they hold %.1f %% of those images' variance\n", 100 * share_of_variance(e));
-    fprintf(f, "  of this %.4f is the distance of the means", e->result.of_means);
-    if (e->v->bootstrap) {
-        fprintf(f, "; about %.4f is owed to there being only %lld samples.\n", e->interval.bias, (long long)e->n_samples);
-        fprintf(f, "  The interval (%d resampled sets) is that of other sets of so many samples, for this reference", e->v->bootstrap);
-    }
-    fprintf(f, ".\n  This is not an FID: pixel principal components see layout and contrast, not what an image shows. Compare it\n"
-               "  only with values of the same features and similar numbers of images.\n");
+    fprintf(f, "  reference %lld images of %s\n", (long long)e->n_reference, e->reference_word);
+    print_features(e, f);
+    fprintf(f, "  This is not an FID: pixels and their principal components see layout and contrast, not what an image shows.\n"
+               "  Compare it only with values of the same features and similar numbers of images.\n");
     return fclose(f) == 0 ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for the result");
 }
 
-static void put_numbers(const eval *e, json *o)
+static void put_frechet(const eval *e, json *o)
 {
-    char name[64];
-    snprintf(name, sizeof name, "frechet_pca%zu", e->k);
-    json_put_real(o, name, e->result.distance);
-    json *interval = e->v->bootstrap ? json_new_array() : json_new_null();
-    if (e->v->bootstrap) {
-        json_append(interval, json_new_real(e->interval.low));
-        json_append(interval, json_new_real(e->interval.high));
-    }
-    json_put(o, "interval", interval);
-    json_put_real(o, "level", LEVEL);
-    json_put_int(o, "bootstrap", e->v->bootstrap);
-    json_put(o, "standard_error", e->v->bootstrap ? json_new_real(e->interval.deviation) : json_new_null());
-    json_put(o, "bias", e->v->bootstrap ? json_new_real(e->interval.bias) : json_new_null());
-    json_put_real(o, "of_means", e->result.of_means);
-    json_put_real(o, "clamped", e->result.clamped);
+    const bool have = e->wanted & METRIC_FD;
+    char name[64] = "frechet_raw";
+    if (!e->raw) snprintf(name, sizeof name, "frechet_pca%zu", e->k);
+    if (have) json_put_real(o, name, e->result.distance);
+    eval_put_interval(o, "interval", (metric_interval){ e->resampled ? e->interval.low : NAN, e->resampled ? e->interval.high : NAN });
+    json_put_real(o, "level", EVAL_LEVEL);
+    json_put_int(o, "bootstrap", e->resampled ? e->s.v->bootstrap : 0);
+    json_put_real(o, "standard_error", e->resampled ? e->interval.deviation : NAN);
+    json_put_real(o, "bias", e->resampled ? e->interval.bias : NAN);
+    json_put_real(o, "of_means", have ? e->result.of_means : NAN);
+    json_put_real(o, "clamped", have ? e->result.clamped : NAN);
 }
 
 static ddpm_status summarise(const eval *e, json **summary)
 {
     if (!summary) return DDPM_OK;
-    json *o = *summary = json_new_object(), *warnings = json_new_array();
-    for (int i = 0; i < e->n_warnings; i++) json_append(warnings, json_new_string(e->warnings[i]));
+    json *o = *summary = json_new_object();
     json_put_string(o, "schema", "ddpm-eval-1");
     json_put_string(o, "samples", image_set_word(e->samples));
-    json_put_string(o, "reference", image_set_word(e->reference));
-    json_put_string(o, "features", e->v->features);
-    put_numbers(e, o);
+    json_put_string(o, "reference", e->reference_word);
+    json_put_string(o, "features", e->s.v->features);
+    put_frechet(e, o);
+    eval_metrics_put(&e->metrics, o);
     json_put_int(o, "n_samples", e->n_samples);
     json_put_int(o, "n_reference", e->n_reference);
     json_put_int(o, "n_fit", e->n_fit);
     json_put_int(o, "bad_images", e->bad);
-    json_put_string(o, "fit_data", fitted_to(e));
+    json_put(o, "fit_data", e->raw ? json_new_null() : json_new_string(fitted_to(e)));
     json_put_real(o, "variance_share", share_of_variance(e));
-    json_put_int(o, "seed", e->v->seed);
-    json_put(o, "warnings", warnings);
-    json_put_string(o, "note", "not an FID: principal components of the pixels");
-    return json_put_real(o, "seconds", measure_now() - e->begin);
+    json_put_int(o, "seed", e->s.v->seed);
+    eval_put_warnings(&e->s, o);
+    json_put_string(o, "note", e->raw ? "not an FID: pixels" : "not an FID: principal components of the pixels");
+    return json_put_real(o, "seconds", measure_now() - e->s.begin);
 }
 
 static void close_eval(eval *e)
@@ -353,31 +392,47 @@ static void close_eval(eval *e)
     moments_free(e->of_samples);
     moments_free(e->of_reference);
     pca_free(&e->p);
+    statistics_free(&e->stored);
     free(e->features);
+    free(e->reference_features);
     image_set_close(e->samples);
     image_set_close(e->reference);
     image_set_close(e->other);
-    pool_free(e->threads);
+    pool_free(e->s.threads);
 }
 
 static ddpm_status prepare(eval *e, const char *samples, const char *reference)
 {
     char text[2][512];
     DDPM_TRY(parse_features(e));
-    DDPM_TRY(check_replicates(e));
+    DDPM_TRY(parse_metrics(e));
+    DDPM_TRY(eval_check_replicates(&e->s));
+    if (e->s.v->save_stats[0]) DDPM_TRY(file_check_target(e->s.v->save_stats));
     DDPM_TRY(open_sets(e, samples, reference));
     image_set_describe(e->samples, text[0], sizeof text[0]);
-    image_set_describe(e->reference, text[1], sizeof text[1]);
-    tool_message(e->ev, "samples %s: %s; reference %s: %s", samples, text[0], reference, text[1]);
-    return pool_new(e->v->threads ? e->v->threads : pool_default_threads(), &e->threads);
+    if (e->reference) image_set_describe(e->reference, text[1], sizeof text[1]);
+    else snprintf(text[1], sizeof text[1], "statistics of %lld images", (long long)e->stored.count);
+    tool_message(e->s.ev, "samples %s: %s; reference %s: %s", samples, text[0], reference, text[1]);
+    return pool_new(e->s.v->threads ? e->s.v->threads : pool_default_threads(), &e->s.threads);
+}
+
+static ddpm_status compare_statistics(const settings *request, const char *samples, const char *reference, char **text, json **summary)
+{
+    unsigned wanted;
+    DDPM_TRY(eval_metrics_parse(request->v.metrics, &wanted));
+    if (wanted & ~(unsigned)METRIC_FD) return ddpm_fail(DDPM_EINVAL, "%s holds mean and covariance alone: only --metrics fd can be measured", samples);
+    return statistics_compare(samples, reference, text, summary);
 }
 
 ddpm_status tool_eval(settings *request, const char *samples, const char *reference, const tool_events *ev, char **text, json **summary)
 {
-    eval e = { .v = &request->v, .ev = ev, .begin = measure_now() };
+    if (features_is(samples) || features_is(reference)) return eval_features(request, samples, reference, ev, text, summary);
+    if (statistics_is(samples)) return compare_statistics(request, samples, reference, text, summary);
+    eval e = { .s = { .v = &request->v, .ev = ev, .begin = measure_now() }, .reference_word = reference,
+               .features_given = settings_origin(request, "features") > ORIGIN_DEFAULT, .bootstrap_given = settings_origin(request, "bootstrap") > ORIGIN_DEFAULT };
     const bool some = settings_origin(request, "num_samples") > ORIGIN_DEFAULT;
     ddpm_status status = prepare(&e, samples, reference);
-    if (status == DDPM_OK) status = fit(&e);
+    if (status == DDPM_OK && e.reference && !e.raw) status = fit(&e);
     if (status == DDPM_OK) status = extract(&e, some ? request->v.num_samples : INT64_MAX);
     if (status == DDPM_OK) status = measure(&e);
     if (status == DDPM_OK) status = print(&e, text);

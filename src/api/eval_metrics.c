@@ -1,0 +1,204 @@
+#include "api/eval_metrics.h"
+
+#include "api/measure.h"
+#include "metrics/inception_score.h"
+#include "metrics/legacy_shuffle.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PRECISION_K = 3, DENSITY_K = 5, SUBSET_SIZE = 1000 };
+
+static const struct { const char *word; unsigned metric; } WORDS[] = {
+    { "fd", METRIC_FD }, { "kid", METRIC_KID }, { "pr", METRIC_PR }, { "dc", METRIC_DC }, { "is", METRIC_IS },
+};
+
+ddpm_status eval_metrics_parse(const char *text, unsigned *wanted)
+{
+    *wanted = 0;
+    if (!strcmp(text, "auto")) return DDPM_OK;
+    for (const char *at = text, *end; ; at = end + 1) {
+        unsigned found = 0;
+        end = at + strcspn(at, ",");
+        for (size_t i = 0; i < sizeof WORDS / sizeof *WORDS; i++)
+            if (strlen(WORDS[i].word) == (size_t)(end - at) && !strncmp(at, WORDS[i].word, (size_t)(end - at))) found = WORDS[i].metric;
+        if (!found)
+            return ddpm_fail(DDPM_EINVAL, "--metrics %s: the metrics are fd (Frechet distance), kid (kernel distance), pr (precision and recall), dc (density and "
+                             "coverage) and is (score of the logits), with commas between them", text);
+        *wanted |= found;
+        if (!*end) return DDPM_OK;
+    }
+}
+
+/* --- measuring ------------------------------------------------------------------------------ */
+
+typedef struct { const eval_session *s; const char *what; double begin; int64_t told; } watch;
+
+static ddpm_status between_blocks(void *ctx, int64_t done, int64_t all)
+{
+    watch *w = ctx;
+    DDPM_TRY(eval_stopped(w->s));
+    if (done) eval_progress(w->s, w->what, "blocks", w->told, done, all, w->begin);
+    w->told = done;
+    return DDPM_OK;
+}
+
+static size_t smaller(const eval_rows *r) { return r->samples->n < r->reference->n ? r->samples->n : r->reference->n; }
+
+static int density_k(unsigned wanted) { return wanted & METRIC_DC ? DENSITY_K : PRECISION_K; }
+
+static ddpm_status choose_subsets(eval_session *s, size_t rows, kernel_options *o)
+{
+    const int asked = s->v->kid_subset_size;
+    *o = (kernel_options){ .subset_size = asked ? (size_t)asked : SUBSET_SIZE, .subsets = s->v->kid_subsets, .seed = (uint32_t)s->v->seed };
+    if (asked == 1) return ddpm_fail(DDPM_EINVAL, "--kid_subset_size 1: pairs of rows need at least 2");
+    if (o->subset_size <= rows) return DDPM_OK;
+    if (asked) return ddpm_fail(DDPM_EINVAL, "--kid_subset_size %d: the smaller set has %zu rows", asked, rows);
+    o->subset_size = rows / 2 < 2 ? 2 : rows / 2;
+    eval_warn(s, "the smaller set has %zu rows: the kernel distance is of subsets of %zu, not of %d", rows, o->subset_size, SUBSET_SIZE);
+    return DDPM_OK;
+}
+
+static ddpm_status check_manifold(eval_session *s, const eval_rows *r, unsigned wanted)
+{
+    const int k = density_k(wanted);
+    if (smaller(r) <= (size_t)k)
+        return ddpm_fail(DDPM_EINVAL, "%s of the %d nearest neighbours: either set needs more than %d rows, the smaller one has %zu; --metrics chooses others",
+                         wanted & METRIC_DC ? "density and coverage are" : "precision and recall are", k, k, smaller(r));
+    if (r->samples->n != r->reference->n)
+        eval_warn(s, "the sets are of %zu and %zu rows: precision, recall, density and coverage depend on both; compare only values of equal numbers",
+                  r->samples->n, r->reference->n);
+    return DDPM_OK;
+}
+
+ddpm_status eval_metrics_prepare(eval_session *s, const eval_rows *rows, unsigned wanted, eval_metrics *m)
+{
+    m->have = wanted & ~(unsigned)METRIC_FD;
+    if (wanted & METRIC_KID) DDPM_TRY(choose_subsets(s, smaller(rows), &m->kernel));
+    return wanted & (METRIC_PR | METRIC_DC) ? check_manifold(s, rows, wanted) : DDPM_OK;
+}
+
+static ddpm_status measure_kernel(const eval_session *s, const eval_rows *r, eval_metrics *m)
+{
+    watch w = { .s = s, .what = "kernel distance", .begin = measure_now() };
+    double *value = calloc((size_t)m->kernel.subsets, sizeof *value);
+    ddpm_status status = value ? kernel_distances(r->samples, r->reference, &m->kernel, &(metric_work){ s->threads, between_blocks, &w }, value)
+                               : ddpm_fail(DDPM_ENOMEM, "no memory for %d subsets", m->kernel.subsets);
+    if (status == DDPM_OK) kernel_summarise(value, &m->kernel, smaller(r), &m->kid);
+    free(value);
+    return status;
+}
+
+static ddpm_status measure_manifold(const eval_session *s, const eval_rows *r, eval_metrics *m)
+{
+    watch w = { .s = s, .what = "neighbours", .begin = measure_now() };
+    return manifold_measure(r->samples, r->reference, PRECISION_K, density_k(m->have), &(metric_work){ s->threads, between_blocks, &w }, &m->manifold);
+}
+
+static ddpm_status score_parts(const eval_session *s, const metric_rows *logits, int64_t *order, double *score, eval_metrics *m)
+{
+    const size_t n = m->splits;
+    legacy_random random;
+    legacy_seed(&random, (uint32_t)s->v->seed);
+    legacy_permutation(&random, logits->n, order);
+    DDPM_TRY(inception_score(&(inception_input){ .rows = logits, .logits = true, .order = order, .splits = n }, score));
+    m->score = interval_mean(score, n);
+    m->score_deviation = interval_deviation(score, n, n);
+    m->score_interval = n > 3 ? interval_student(m->score, interval_deviation(score, n, n - 1), n) : (metric_interval){ NAN, NAN };
+    return DDPM_OK;
+}
+
+static ddpm_status measure_score(const eval_session *s, const metric_rows *logits, eval_metrics *m)
+{
+    m->splits = (size_t)s->v->is_splits < logits->n ? (size_t)s->v->is_splits : logits->n;
+    int64_t *order = calloc(logits->n, sizeof *order);
+    double *score = calloc(m->splits, sizeof *score);
+    const ddpm_status status = order && score ? score_parts(s, logits, order, score, m) : ddpm_fail(DDPM_ENOMEM, "no memory for the order of %zu rows", logits->n);
+    free(order);
+    free(score);
+    return status;
+}
+
+ddpm_status eval_metrics_measure(const eval_session *s, const eval_rows *rows, eval_metrics *m)
+{
+    if (m->have & METRIC_KID) DDPM_TRY(measure_kernel(s, rows, m));
+    if (m->have & (METRIC_PR | METRIC_DC)) DDPM_TRY(measure_manifold(s, rows, m));
+    return m->have & METRIC_IS ? measure_score(s, rows->logits, m) : DDPM_OK;
+}
+
+/* --- the result --------------------------------------------------------------------------------- */
+
+static void print_interval(FILE *f, metric_interval i)
+{
+    if (isfinite(i.low)) fprintf(f, ", 95 %% interval %.4g to %.4g", i.low, i.high);
+}
+
+static void print_share(FILE *f, const char *name, double value, metric_interval i, int k, const char *what)
+{
+    fprintf(f, "%s %.4f", name, value);
+    print_interval(f, i);
+    fprintf(f, " (%s, k = %d)\n", what, k);
+}
+
+void eval_metrics_print(const eval_metrics *m, FILE *f)
+{
+    const manifold_result *p = &m->manifold;
+    if (m->have & METRIC_KID) {
+        fprintf(f, "%s %.6g", m->inception ? "KID" : "kernel distance", m->kid.mean);
+        print_interval(f, m->kid.interval);
+        fprintf(f, ", lower is closer (%d subsets of %zu, which deviate by %.3g)\n", m->kernel.subsets, m->kernel.subset_size, m->kid.deviation);
+    }
+    if (m->have & METRIC_PR) {
+        print_share(f, "precision", p->precision, p->precision_interval, PRECISION_K, "samples near the reference");
+        print_share(f, "recall", p->recall, p->recall_interval, PRECISION_K, "reference near the samples");
+    }
+    if (m->have & METRIC_DC) {
+        print_share(f, "density", p->density, p->density_interval, DENSITY_K, "reference points that a sample is near, over k");
+        print_share(f, "coverage", p->coverage, p->coverage_interval, DENSITY_K, "reference points with a sample near");
+    }
+    if (m->have & METRIC_IS) {
+        fprintf(f, "%s %.4f", m->inception ? "inception score" : "score of the logits", m->score);
+        print_interval(f, m->score_interval);
+        fprintf(f, ", higher is better (%zu parts, which deviate by %.3g)\n", m->splits, m->score_deviation);
+    }
+}
+
+static void put_kernel(const eval_metrics *m, json *o)
+{
+    json_put_real(o, m->inception ? "kernel_inception_distance_mean" : "kernel_distance_mean", m->kid.mean);
+    json_put_real(o, m->inception ? "kernel_inception_distance_std" : "kernel_distance_std", m->kid.deviation);
+    json_put_real(o, "kernel_distance_standard_error", m->kid.standard_error);
+    eval_put_interval(o, "kernel_distance_interval", m->kid.interval);
+    json_put_int(o, "kid_subsets", m->kernel.subsets);
+    json_put_int(o, "kid_subset_size", (int64_t)m->kernel.subset_size);
+}
+
+static void put_share(json *o, const char *key, double value, metric_interval i)
+{
+    char name[64];
+    json_put_real(o, key, value);
+    snprintf(name, sizeof name, "%s_interval", key);
+    eval_put_interval(o, name, i);
+}
+
+void eval_metrics_put(const eval_metrics *m, json *o)
+{
+    const manifold_result *p = &m->manifold;
+    const double both = p->precision + p->recall;
+    if (m->have & METRIC_KID) put_kernel(m, o);
+    if (m->have & METRIC_PR) {
+        put_share(o, "precision", p->precision, p->precision_interval);
+        put_share(o, "recall", p->recall, p->recall_interval);
+        json_put_real(o, "f_score", both > 0 ? 2 * p->precision * p->recall / both : 0);
+    }
+    if (m->have & METRIC_DC) {
+        put_share(o, "density", p->density, p->density_interval);
+        put_share(o, "coverage", p->coverage, p->coverage_interval);
+    }
+    if (!(m->have & METRIC_IS)) return;
+    json_put_real(o, m->inception ? "inception_score_mean" : "logits_score_mean", m->score);
+    json_put_real(o, m->inception ? "inception_score_std" : "logits_score_std", m->score_deviation);
+    eval_put_interval(o, m->inception ? "inception_score_interval" : "logits_score_interval", m->score_interval);
+    json_put_int(o, "is_splits", (int64_t)m->splits);
+}

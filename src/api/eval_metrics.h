@@ -1,0 +1,39 @@
+/* eval_metrics.h - the metrics of `ddpm eval` that compare features row by row, and the score of logits. */
+#ifndef DDPM_API_EVAL_METRICS_H
+#define DDPM_API_EVAL_METRICS_H
+
+#include <stdio.h>
+
+#include "api/eval_parts.h"
+#include "metrics/kernel_distance.h"
+#include "metrics/manifold.h"
+
+enum { METRIC_FD = 1, METRIC_KID = 2, METRIC_PR = 4, METRIC_DC = 8, METRIC_IS = 16 };
+
+/* --metrics: a set of them, 0 for auto. DDPM_EINVAL: a word that is none. */
+ddpm_status eval_metrics_parse(const char *text, unsigned *wanted);
+
+typedef struct {
+    unsigned have;                       /* of METRIC_KID, METRIC_PR, METRIC_DC, METRIC_IS */
+    bool     inception;                  /* the features are Inception's: names say so     */
+    kernel_options  kernel;
+    kernel_result   kid;
+    manifold_result manifold;
+    size_t   splits;
+    double   score, score_deviation;
+    metric_interval score_interval;
+} eval_metrics;
+
+/* Two sets of features of equal dims, each with at least two rows, finite. logits: of the samples, as many rows; NULL: none, which METRIC_IS
+ * needs. Others than METRIC_FD are measured here. */
+typedef struct { const metric_rows *samples, *reference, *logits; } eval_rows;
+
+/* To be called first, before any work: settings against the numbers of rows, with warnings. DDPM_EINVAL: a set is too small for what is wanted. */
+ddpm_status eval_metrics_prepare(eval_session *s, const eval_rows *rows, unsigned wanted, eval_metrics *m);
+ddpm_status eval_metrics_measure(const eval_session *s, const eval_rows *rows, eval_metrics *m);
+
+/* Lines of text, and keys of the document. */
+void        eval_metrics_print(const eval_metrics *m, FILE *f);
+void        eval_metrics_put(const eval_metrics *m, json *o);
+
+#endif

@@ -1,0 +1,101 @@
+#include "api/features.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/loader.h"
+#include "io/file.h"
+
+#define INCEPTION "inception-2015-12-05"
+
+bool features_is(const char *path)
+{
+    npz_reader *z = NULL;
+    if (!file_has_ending(path, ".npz") || file_is_dir(path) || npz_reader_open(path, &z) != DDPM_OK) return false;
+    const bool is = npz_reader_has(z, "features") && !npz_reader_has(z, "arr_0");
+    npz_reader_free(z);
+    return is;
+}
+
+/* --- reading ------------------------------------------------------------------------------ */
+
+static ddpm_status read_rows(const feature_set *f, const char *name, metric_rows *rows)
+{
+    npz_array a;
+    size_t row, column;
+    DDPM_TRY(npz_reader_get(f->file, name, &a));
+    const bool wide = !strcmp(a.descr, "<f8");
+    if ((!wide && strcmp(a.descr, "<f4")) || a.ndim != 2)
+        return ddpm_fail(DDPM_EFORMAT, "%s: \"%s\" is %s of %d dimensions; it must be <f4 or <f8 [rows,columns]", f->path, name, a.descr, a.ndim);
+    if (a.shape[0] < 1 || a.shape[1] < 1 || a.shape[0] > INT32_MAX || a.shape[1] > INT32_MAX)
+        return ddpm_fail(DDPM_EFORMAT, "%s: \"%s\" has %lld rows of %lld columns", f->path, name, (long long)a.shape[0], (long long)a.shape[1]);
+    *rows = (metric_rows){ .data = a.data, .n = (size_t)a.shape[0], .dims = (size_t)a.shape[1], .wide = wide };
+    if (metric_rows_finite(rows, &row, &column)) return DDPM_OK;
+    return ddpm_fail(DDPM_EFORMAT, "%s: row %zu of \"%s\" is not finite in column %zu (rows count from 0); whatever made it failed there", f->path, row, name, column);
+}
+
+static ddpm_status read_space(feature_set *f)
+{
+    npz_array a;
+    if (!npz_reader_has(f->file, "space")) return DDPM_OK;
+    DDPM_TRY(npz_reader_get(f->file, "space", &a));
+    bool plain = !strcmp(a.descr, "|u1") && a.ndim == 1 && a.bytes > 0 && a.bytes < sizeof f->space;
+    for (size_t i = 0; plain && i < a.bytes; i++) plain = a.data[i] > ' ' && a.data[i] < 127;
+    if (!plain) return ddpm_fail(DDPM_EFORMAT, "%s: \"space\" must be up to %d printable ASCII bytes without spaces, |u1", f->path, FEATURES_SPACE_SIZE - 1);
+    memcpy(f->space, a.data, a.bytes);
+    return DDPM_OK;
+}
+
+ddpm_status features_open(const char *path, feature_set *f)
+{
+    *f = (feature_set){ .path = path };
+    DDPM_TRY(npz_reader_open(path, &f->file));
+    DDPM_TRY(read_rows(f, "features", &f->rows));
+    DDPM_TRY(read_space(f));
+    if (!npz_reader_has(f->file, "logits")) return DDPM_OK;
+    DDPM_TRY(read_rows(f, "logits", &f->logits));
+    if (f->logits.n != f->rows.n)
+        return ddpm_fail(DDPM_EFORMAT, "%s: \"logits\" has %zu rows, \"features\" %zu", path, f->logits.n, f->rows.n);
+    return f->logits.dims >= 2 ? DDPM_OK : ddpm_fail(DDPM_EFORMAT, "%s: \"logits\" has one column; a score needs classes", path);
+}
+
+void features_close(feature_set *f)
+{
+    for (int i = 0; i < 2; i++) free(f->chosen[i]);
+    npz_reader_free(f->file);
+    *f = (feature_set){ 0 };
+}
+
+/* --- choosing ------------------------------------------------------------------------------- */
+
+static ddpm_status choose(metric_rows *rows, uint64_t seed, size_t n, void **copy)
+{
+    const size_t bytes = rows->dims * (rows->wide ? sizeof(double) : sizeof(float));
+    char *to = *copy = calloc(n, bytes);
+    if (!to) return ddpm_fail(DDPM_ENOMEM, "no memory for %zu rows", n);
+    for (size_t i = 0; i < n; i++) memcpy(to + i * bytes, (const char *)rows->data + (size_t)loader_order(seed, 0, (int64_t)i, (int64_t)rows->n) * bytes, bytes);
+    rows->data = to;
+    rows->n = n;
+    return DDPM_OK;
+}
+
+ddpm_status features_choose(feature_set *f, uint64_t seed, size_t n)
+{
+    if (n >= f->rows.n) return DDPM_OK;
+    DDPM_TRY(choose(&f->rows, seed, n, &f->chosen[0]));
+    return f->logits.n ? choose(&f->logits, seed, n, &f->chosen[1]) : DDPM_OK;
+}
+
+/* --- the space --------------------------------------------------------------------------------- */
+
+bool features_are_inception(const feature_set *f) { return !strncmp(f->space, INCEPTION, strlen(INCEPTION)); }
+
+ddpm_status features_same_space(const feature_set *a, const feature_set *b)
+{
+    if (a->rows.dims != b->rows.dims)
+        return ddpm_fail(DDPM_EINVAL, "the features of %s have %zu columns, those of %s %zu; distances exist only within one space", a->path, a->rows.dims,
+                         b->path, b->rows.dims);
+    if (!strcmp(a->space, b->space)) return DDPM_OK;
+    return ddpm_fail(DDPM_EINVAL, "the features of %s are of the space \"%s\", those of %s of \"%s\"; distances exist only within one space", a->path,
+                     a->space[0] ? a->space : "(not named)", b->path, b->space[0] ? b->space : "(not named)");
+}

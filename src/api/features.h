@@ -1,0 +1,37 @@
+/* features.h - a set of features that some network made, as .npz.
+ *
+ * `features` [n,d] and, if there, `logits` [n,c], <f4 or <f8; `space`, |u1, the name of the features in ASCII. */
+#ifndef DDPM_API_FEATURES_H
+#define DDPM_API_FEATURES_H
+
+#include "io/npz.h"
+#include "metrics/rows.h"
+
+enum { FEATURES_SPACE_SIZE = 128 };
+
+typedef struct {
+    const char *path;                    /* borrowed                                         */
+    npz_reader *file;
+    void       *chosen[2];               /* copies of rows, where not all are used           */
+    metric_rows rows, logits;            /* logits.n is 0 where there are none               */
+    char        space[FEATURES_SPACE_SIZE];      /* "": the file does not say                */
+} feature_set;
+
+/* An .npz with `features` and without images (arr_0). */
+bool        features_is(const char *path);
+
+/* EFORMAT: shapes or types that do not fit, a number that is not finite (its row is named), fewer than one row. The rows stay in the file's
+ * memory. *f is emptied by features_close also after a failure. */
+ddpm_status features_open(const char *path, feature_set *f);
+void        features_close(feature_set *f);              /* zeroed is fine */
+
+/* Only n of the rows from here on, and their logits: the choice of image_set_choice. ENOMEM. */
+ddpm_status features_choose(feature_set *f, uint64_t seed, size_t n);
+
+/* Whether the space is the 2015-12-05 Inception network's: only then its distances may be called FID and KID. */
+bool        features_are_inception(const feature_set *f);
+
+/* EINVAL: other dimensions, or spaces of other names. */
+ddpm_status features_same_space(const feature_set *a, const feature_set *b);
+
+#endif

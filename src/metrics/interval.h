@@ -1,0 +1,22 @@
+/* interval.h - 95 % intervals in closed form. */
+#ifndef DDPM_METRICS_INTERVAL_H
+#define DDPM_METRICS_INTERVAL_H
+
+#include <stddef.h>
+
+typedef struct { double low, high; } metric_interval;
+
+/* Mean and standard deviation of values[n], n >= 1; with divisor n, as torch-fidelity, or n - 1 (n >= 2). */
+double interval_mean(const double *values, size_t n);
+double interval_deviation(const double *values, size_t n, size_t divisor);
+
+/* Of a share of n independent points (Wilson 1927): within [0,1] also where the share is 0 or 1. n >= 1. */
+metric_interval interval_share(double share, size_t n);
+
+/* estimate +- 1.96 standard errors. */
+metric_interval interval_normal(double estimate, double standard_error);
+
+/* Of the mean of n values by Student's t with n - 1 degrees, n >= 3; its quantile (Fisher and Cornish 1960) is within 2 % from n = 4 on. */
+metric_interval interval_student(double mean, double deviation, size_t n);
+
+#endif

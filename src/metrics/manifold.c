@@ -1,0 +1,188 @@
+#include "metrics/manifold.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "metrics/pairs.h"
+
+/* --- radii ---------------------------------------------------------------------------------- */
+
+typedef struct {
+    const metric_rows *rows;
+    int          k;
+    pair_scratch scratch;
+    double      *nearest;
+} radii;
+
+/* list[k] stays ascending. */
+static void keep(double *list, int k, double squared)
+{
+    if (squared >= list[k - 1]) return;
+    int at = k - 1;
+    for (; at > 0 && list[at - 1] > squared; at--) list[at] = list[at - 1];
+    list[at] = squared;
+}
+
+static void find_radii(void *ctx, int task, int worker)
+{
+    radii *f = ctx;
+    const size_t n = f->rows->n, block = (size_t)task, here = pair_rows_in(block, n), k = (size_t)f->k;
+    const pair_room room = pair_scratch_of(&f->scratch, worker);
+    double *list = f->nearest + block * PAIR_BLOCK * k;
+    for (size_t i = 0; i < here * k; i++) list[i] = INFINITY;
+    pair_pack(f->rows, NULL, n, block, room.a);
+    for (size_t other = 0; other < pair_blocks(n); other++) {
+        pair_pack(f->rows, NULL, n, other, room.b);
+        pair_distances(f->rows->dims, &room);
+        for (size_t i = 0; i < here; i++)
+            for (size_t j = 0; j < pair_rows_in(other, n); j++)
+                if (other != block || i != j) keep(list + i * k, f->k, room.out[i * PAIR_BLOCK + j]);
+    }
+}
+
+int64_t manifold_tasks(size_t n) { return (int64_t)pair_blocks(n); }
+
+ddpm_status manifold_radii(const metric_rows *rows, int k, const metric_work *w, int64_t before, int64_t all, double *nearest)
+{
+    assert(k >= 1 && k <= MANIFOLD_MAX_K && (size_t)k < rows->n);
+    radii f = { .rows = rows, .k = k, .nearest = nearest };
+    DDPM_TRY(pair_scratch_new(w, rows->dims, &f.scratch));
+    const ddpm_status status = pair_run(w, (int)pair_blocks(rows->n), before, all, find_radii, &f);
+    pair_scratch_free(&f.scratch);
+    return status;
+}
+
+/* --- one set among the balls of the other --------------------------------------------------- */
+
+typedef struct {
+    const metric_rows *samples, *reference;
+    const manifold_radius *radius;
+    const manifold_points *points;
+    pair_scratch scratch;
+    atomic_uchar *inside, *covered;      /* [reference]; tasks meet there, and all of them only ever set */
+} comparison;
+
+static void compare_pair(const comparison *c, size_t sample, size_t reference, double squared)
+{
+    const manifold_radius *r = c->radius;
+    if (squared <= r->reference[reference]) c->points->sample_inside[sample] = 1;
+    if (squared <= r->sample[sample]) atomic_store_explicit(&c->inside[reference], 1, memory_order_relaxed);
+    if (squared > r->reference_density[reference]) return;
+    c->points->balls[sample]++;
+    atomic_store_explicit(&c->covered[reference], 1, memory_order_relaxed);
+}
+
+static void compare_row(void *ctx, int task, int worker)
+{
+    const comparison *c = ctx;
+    const size_t n = c->samples->n, of = c->reference->n, block = (size_t)task, first = block * PAIR_BLOCK;
+    const pair_room room = pair_scratch_of(&c->scratch, worker);
+    pair_pack(c->samples, NULL, n, block, room.a);
+    for (size_t i = 0; i < pair_rows_in(block, n); i++) {
+        c->points->sample_inside[first + i] = 0;
+        c->points->balls[first + i] = 0;
+    }
+    for (size_t other = 0; other < pair_blocks(of); other++) {
+        pair_pack(c->reference, NULL, of, other, room.b);
+        pair_distances(c->samples->dims, &room);
+        for (size_t i = 0; i < pair_rows_in(block, n); i++)
+            for (size_t j = 0; j < pair_rows_in(other, of); j++) compare_pair(c, first + i, other * PAIR_BLOCK + j, room.out[i * PAIR_BLOCK + j]);
+    }
+}
+
+ddpm_status manifold_compare(const metric_rows *samples, const metric_rows *reference, const manifold_radius *r, const metric_work *w, int64_t before,
+                             int64_t all, const manifold_points *p)
+{
+    assert(samples->dims == reference->dims);
+    comparison c = { .samples = samples, .reference = reference, .radius = r, .points = p, .inside = calloc(reference->n, sizeof *c.inside),
+                     .covered = calloc(reference->n, sizeof *c.covered) };
+    ddpm_status status = c.inside && c.covered ? pair_scratch_new(w, samples->dims, &c.scratch)
+                                               : ddpm_fail(DDPM_ENOMEM, "no memory to compare with %zu rows", reference->n);
+    if (status == DDPM_OK) status = pair_run(w, (int)pair_blocks(samples->n), before, all, compare_row, &c);
+    for (size_t i = 0; status == DDPM_OK && i < reference->n; i++) {
+        p->reference_inside[i] = atomic_load(&c.inside[i]);
+        p->covered[i] = atomic_load(&c.covered[i]);
+    }
+    pair_scratch_free(&c.scratch);
+    free(c.inside);
+    free(c.covered);
+    return status;
+}
+
+/* --- the four numbers ------------------------------------------------------------------------- */
+
+typedef struct {
+    double *near[2];                     /* of samples, of the reference: [n,k], k the larger of the two */
+    double *radius[3];                   /* sample, reference, reference_density                         */
+    manifold_points points;
+} room;
+
+static ddpm_status room_new(size_t samples, size_t reference, size_t k, room *m)
+{
+    *m = (room){ .near = { calloc(samples, k * sizeof(double)), calloc(reference, k * sizeof(double)) },
+                 .radius = { calloc(samples, sizeof(double)), calloc(reference, sizeof(double)), calloc(reference, sizeof(double)) },
+                 .points = { .sample_inside = calloc(samples, 1), .reference_inside = calloc(reference, 1), .balls = calloc(samples, sizeof(uint32_t)),
+                             .covered = calloc(reference, 1) } };
+    const manifold_points *p = &m->points;
+    const bool have = m->near[0] && m->near[1] && m->radius[0] && m->radius[1] && m->radius[2] && p->sample_inside && p->reference_inside && p->balls && p->covered;
+    return have ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for the neighbours of %zu and %zu rows", samples, reference);
+}
+
+static void room_free(room *m)
+{
+    for (int i = 0; i < 2; i++) free(m->near[i]);
+    for (int i = 0; i < 3; i++) free(m->radius[i]);
+    free(m->points.sample_inside);
+    free(m->points.reference_inside);
+    free(m->points.balls);
+    free(m->points.covered);
+}
+
+static void take_radius(const double *near, size_t n, int stride, int k, double *radius)
+{
+    for (size_t i = 0; i < n; i++) radius[i] = near[i * (size_t)stride + (size_t)k - 1];
+}
+
+static double share(const uint8_t *flag, size_t n)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++) count += flag[i];
+    return (double)count / (double)n;
+}
+
+static void summarise(const manifold_points *p, size_t samples, size_t reference, int k, manifold_result *r)
+{
+    double sum = 0, squares = 0;
+    for (size_t i = 0; i < samples; i++) sum += (double)p->balls[i] / k;
+    const double density = sum / (double)samples;
+    for (size_t i = 0; i < samples; i++) squares += ((double)p->balls[i] / k - density) * ((double)p->balls[i] / k - density);
+    const double error = sqrt(squares / (double)(samples - 1) / (double)samples);
+    *r = (manifold_result){ .precision = share(p->sample_inside, samples), .recall = share(p->reference_inside, reference), .density = density,
+                            .coverage = share(p->covered, reference), .density_interval = interval_normal(density, error) };
+    r->precision_interval = interval_share(r->precision, samples);
+    r->recall_interval = interval_share(r->recall, reference);
+    r->coverage_interval = interval_share(r->coverage, reference);
+    if (r->density_interval.low < 0) r->density_interval.low = 0;
+}
+
+ddpm_status manifold_measure(const metric_rows *samples, const metric_rows *reference, int precision_k, int density_k, const metric_work *w, manifold_result *r)
+{
+    const int k = precision_k > density_k ? precision_k : density_k;
+    const int64_t first = manifold_tasks(samples->n), second = first + manifold_tasks(reference->n), all = second + first;
+    room m;
+    ddpm_status status = room_new(samples->n, reference->n, (size_t)k, &m);
+    if (status == DDPM_OK) status = manifold_radii(samples, k, w, 0, all, m.near[0]);
+    if (status == DDPM_OK) status = manifold_radii(reference, k, w, first, all, m.near[1]);
+    if (status == DDPM_OK) {
+        take_radius(m.near[0], samples->n, k, precision_k, m.radius[0]);
+        take_radius(m.near[1], reference->n, k, precision_k, m.radius[1]);
+        take_radius(m.near[1], reference->n, k, density_k, m.radius[2]);
+        const manifold_radius radius = { m.radius[0], m.radius[1], m.radius[2] };
+        status = manifold_compare(samples, reference, &radius, w, second, all, &m.points);
+    }
+    if (status == DDPM_OK) summarise(&m.points, samples->n, reference->n, density_k, r);
+    room_free(&m);
+    return status;
+}

@@ -1,0 +1,129 @@
+# Metrics of features: files that numpy wrote, and images. The numbers of tests/data/features/a.npz and b.npz are those of
+# torch-fidelity 0.4.0 (kernel distance, precision, recall, inception score), pytorch-fid 0.3.0 and prdc 0.2 (density, coverage).
+setup_file() {
+    load common
+    "$TOOL" "$BATS_FILE_TMPDIR/a" 60 8 8 3
+    "$TOOL" "$BATS_FILE_TMPDIR/b" 40 8 8 3
+}
+
+setup() {
+    load common
+    cd "$BATS_TEST_TMPDIR"
+    FEATURES=$BATS_TEST_DIRNAME/../data/features
+    A=$FEATURES/a.npz B=$FEATURES/b.npz
+}
+
+eval_() { "$DDPM" eval -q --seed 2020 --kid_subset_size 20 --kid_subsets 10 "$@"; }
+
+near() {     # KEY VALUE of a.json, within 1e-9 of it
+    awk -v got="$(json a.json "$1")" -v want="$2" 'BEGIN { d = got - want; exit !(got != "null" && d * d <= 1e-18 * want * want) }'
+}
+
+@test "features in files: the numbers of the reference programs" {
+    eval_ "$A" "$B" --json >a.json
+    [ "$(json a.json schema)" = '"ddpm-eval-features-1"' ]
+    near frechet_distance 0.48311543135838875
+    near kernel_distance_mean 0.09567779379113328
+    near kernel_distance_std 0.07302766779307009
+    near precision 0.81666666666666667
+    near recall 0.8
+    near density 1.1233333333333333
+    near coverage 1
+    near logits_score_mean 1.740640762081598
+    near logits_score_std 0.1587745019991463
+    [ "$(json a.json n_samples)" -eq 60 ]
+    [ "$(json a.json n_reference)" -eq 50 ]
+    [ "$(json a.json space)" = null ]
+    [[ $(json a.json warnings.0) == *"60 and 50 rows"* ]]
+    for key in interval kernel_distance_interval precision_interval recall_interval density_interval coverage_interval logits_score_interval; do
+        awk -v low="$(json a.json $key.0)" -v high="$(json a.json $key.1)" 'BEGIN { exit !(low < high) }'
+    done
+}
+
+@test "threads do not show, and names say FID only of Inception's features" {
+    eval_ "$A" "$B" --threads 1 --json >a.json
+    eval_ "$A" "$B" --threads 3 --json >b.json
+    cmp <(grep -v seconds a.json) <(grep -v seconds b.json)
+    [ "$(grep -c inception_ a.json)" -eq 0 ]
+    eval_ "$A" "$B" | grep -q "Not an FID"
+    eval_ "$FEATURES/inception_a.npz" "$FEATURES/inception_b.npz" --json >a.json
+    near frechet_inception_distance 0.48311543135838875
+    near kernel_inception_distance_mean 0.09567779379113328
+    near inception_score_mean 1.740640762081598
+    eval_ "$FEATURES/inception_a.npz" "$FEATURES/inception_b.npz" >text
+    grep -q "^FID 0.4831" text
+    grep -q "^KID 0.0956" text
+}
+
+@test "metrics, numbers of rows and statistics are chosen" {
+    eval_ "$A" "$B" --metrics pr --json >a.json
+    [ "$(grep -c '"frechet_\|"kernel_\|"coverage\|"logits' a.json)" -eq 0 ]
+    near recall 0.8
+    eval_ "$A" "$B" --metrics fd,is -n 30 --json --save_stats s.npz >a.json
+    [ "$(json a.json n_samples)" -eq 30 ]
+    [ "$(grep -c 'precision\|kernel_' a.json)" -eq 0 ]
+    eval_ "$A" s.npz --json >a.json
+    near frechet_distance 0.48311543135838875
+    [ "$(grep -c precision a.json)" -eq 0 ]
+    eval_ "$A" "$B" --bootstrap 0 --metrics fd --json >a.json
+    [ "$(json a.json interval)" = null ]
+}
+
+@test "few rows are warned about" {
+    "$DDPM" eval "$FEATURES/few.npz" "$B" --metrics fd,kid --json >a.json 2>messages
+    grep -q "span fewer than 6 dimensions" messages
+    grep -q "subsets of 3" messages
+    "$DDPM" eval "$FEATURES/few.npz" "$B" --metrics fd -q | grep -q "covariance is singular"
+}
+
+@test "what is wrong with features" {
+    fails_with 65 "row 3 of \"features\" is not finite in column 1" "$DDPM" eval "$FEATURES/nan.npz" "$B"
+    fails_with 65 "row 7 of \"logits\"" "$DDPM" eval "$FEATURES/inf_logits.npz" "$B"
+    fails_with 2 "at least two" "$DDPM" eval "$FEATURES/one.npz" "$B"
+    fails_with 2 "at least two" "$DDPM" eval "$A" "$FEATURES/one.npz"
+    fails_with 2 "at least two" "$DDPM" eval "$A" "$B" -n 1
+    fails_with 65 "0 rows" "$DDPM" eval "$FEATURES/empty.npz" "$B"
+    fails_with 2 "5 columns" "$DDPM" eval "$FEATURES/narrow.npz" "$B"
+    fails_with 65 "its type is not" "$DDPM" eval "$FEATURES/pickled.npz" "$B"
+    fails_with 65 "50 rows" "$DDPM" eval "$FEATURES/rows.npz" "$B"
+    fails_with 65 "of 1 dimensions" "$DDPM" eval "$FEATURES/flat.npz" "$B"
+    fails_with 2 "(not named)" "$DDPM" eval "$A" "$FEATURES/inception_b.npz"
+    fails_with 2 "only within one space" "$DDPM" eval "$A" "$BATS_TEST_DIRNAME/../data/statistics/a.npz"
+    fails_with 2 "features of both" "$DDPM" eval "$A" "$BATS_FILE_TMPDIR/a"
+    fails_with 2 "features of both" "$DDPM" eval "$BATS_FILE_TMPDIR/a" "$A"
+    fails_with 2 "more than 3 rows" "$DDPM" eval "$A" "$B" -n 3 --metrics pr
+    fails_with 2 "more than 5 rows" "$DDPM" eval "$A" "$B" -n 5
+    head -c 300 "$A" >cut.npz
+    fails_with 65 "cut.npz" "$DDPM" eval "$A" cut.npz
+    fails_with 65 "cut.npz" "$DDPM" eval cut.npz "$B"
+    fails_with 74 "nowhere.npz" "$DDPM" eval "$A" nowhere.npz
+}
+
+@test "what is wrong with options" {
+    fails_with 2 "the metrics are" "$DDPM" eval "$A" "$B" --metrics fd,fid
+    fails_with 2 "the metrics are" "$DDPM" eval "$A" "$B" --metrics fd,
+    fails_with 2 "no array" "$DDPM" eval "$B" "$A" --metrics is
+    fails_with 2 "for images" "$DDPM" eval "$A" "$B" --features pca4
+    fails_with 2 "50 rows" "$DDPM" eval "$A" "$B" --kid_subset_size 51
+    fails_with 2 "at least 2" "$DDPM" eval "$A" "$B" --kid_subset_size 1
+    fails_with 2 "at least 40" "$DDPM" eval "$A" "$B" --bootstrap 10
+    fails_with 74 "nowhere" "$DDPM" eval "$A" "$B" --save_stats nowhere/s.npz
+    fails_with 2 "logits" "$DDPM" eval "$BATS_FILE_TMPDIR/a" "$BATS_FILE_TMPDIR/b" --features pca4 --metrics is
+    fails_with 2 "raw pixels" "$DDPM" eval "$BATS_FILE_TMPDIR/a" "$BATS_FILE_TMPDIR/b" --features raw --save_stats s.npz
+}
+
+@test "images have the same metrics, of pixels and of their components" {
+    "$DDPM" eval "$BATS_FILE_TMPDIR/b" "$BATS_FILE_TMPDIR/a" -q --features pca4 --metrics fd,kid,pr,dc --json >a.json
+    for key in frechet_pca4 kernel_distance_mean precision recall density coverage; do
+        [ "$(json a.json $key)" != null ]
+    done
+    "$DDPM" eval "$BATS_FILE_TMPDIR/a" "$BATS_FILE_TMPDIR/a" -q --features raw --metrics fd,pr,dc --json >a.json
+    [ "$(json a.json features)" = '"raw"' ]
+    near precision 1
+    near recall 1
+    near coverage 1
+    awk -v x="$(json a.json frechet_raw)" 'BEGIN { exit !(x < 1e-3) }'
+    "$DDPM" eval "$BATS_FILE_TMPDIR/b" "$BATS_FILE_TMPDIR/a" -q --features pca4 --bootstrap 0 --save_stats s.npz
+    fails_with 2 "mean and covariance alone" "$DDPM" eval "$BATS_FILE_TMPDIR/b" s.npz --metrics kid
+    fails_with 2 "not pixels" "$DDPM" eval "$BATS_FILE_TMPDIR/b" s.npz --features raw
+}
