@@ -6,7 +6,7 @@ ddpm_status cmd_nll(invocation *call)
     const char *model = call->s.v.model_path, *data = call->s.v.data_dir;
     int used = 0;
     if (command_wants_presets(call)) return command_presets(call);
-    DDPM_TRY(settings_sources(&call->s));
+    DDPM_TRY(settings_model_sources(&call->s));
     if (!model[0] && used < call->count) model = call->words[used++];
     if (!data[0] && used < call->count) data = call->words[used++];
     if (used < call->count)

@@ -273,11 +273,14 @@ typedef struct {
     double  distance, low, high;                 /* with its 95 % interval; NaN when none was asked for */
     double  bias;                                /* how much of it is owed to the number of samples; NaN likewise */
     double  of_means;                            /* the part that is the distance of the means          */
-    int64_t samples, reference, bad_images;
+    int64_t samples, reference, bad_images;      /* how many; 0 of statistics that do not say           */
     void   *reserved[8];
 } ddpm_eval_result;
 
-/* The Frechet distance of two sets of images (`ddpm eval`): data sets or .npz files. */
+/* The Frechet distance of two sets (`ddpm eval`): images, as data sets or .npz files; features of one network in .npz files (`features`);
+ * statistics in .npz files (`mu`, `sigma`). The reference may also be statistics where the samples are features, or images
+ * and the statistics are of principal components. EINVAL: other pairs, features of different spaces, a setting `metrics` without fd;
+ * EFORMAT: a damaged file, a matrix that is no covariance. */
 DDPM_API ddpm_status ddpm_eval(ddpm_ctx *ctx, const char *samples, const char *reference, const ddpm_call *call, ddpm_eval_result *result);
 
 typedef struct {

@@ -382,6 +382,18 @@ static void other_dicts(void **state)
     write_pt(path, NULL, 0, "");
     expect(path, "image_size=8" PROCESS, DDPM_EFORMAT, "holds no state dict");
     write_pt(path, &(piece){ .name = "time_embed.0.weight", .ndim = 2, .shape = { 2, 2 }, .data = data, .len = 4 }, 1, "");
+    expect(path, "image_size=8" PROCESS, DDPM_EFORMAT, "the tensor \"input_blocks.0.0.weight\" is missing");
+    write_pt(path, &(piece){ .name = "down.0.block.0.conv1.weight", .ndim = 2, .shape = { 2, 2 }, .data = data, .len = 4 }, 1, "");
+    expect(path, "image_size=8" PROCESS, DDPM_EFORMAT, "the tensor \"temb.dense.0.weight\" is missing");
+    const piece net[] = {
+        { .name = "time_embed.0.weight", .ndim = 2, .shape = { 2, 2 }, .data = data, .len = 4 },
+        { .name = "input_blocks.0.0.weight", .ndim = 2, .shape = { 2, 2 }, .data = data, .len = 4 },
+        { .name = "out.2.weight", .ndim = 2, .shape = { 2, 2 }, .data = data, .len = 4 },
+        { .name = "output_blocks.0.0.in_layers.0.bias", .ndim = 1, .shape = { 4 }, .data = data, .len = 4 },
+    };
+    write_pt(path, net, 4, "");
+    expect(path, "image_size=8" PROCESS, DDPM_EFORMAT, "the tensor \"output_blocks.0.0.in_layers.0.weight\" is missing");
+    write_pt(path, net, 3, "");
     expect(path, "image_size=8" PROCESS, DDPM_EFORMAT, "do not form a U-Net");
 }
 

@@ -278,6 +278,87 @@ static void change(const char *from, const char *to, size_t len)
     memcpy(place, to, len);
 }
 
+#define put_literal(to, text) put(to, text, sizeof(text) - 1)
+
+/* encode("...", encoding) as Python 3 writes bytes into protocol 2: UTF-8 of one character for each byte. */
+static void put_encoded(buffer *to, const void *bytes, size_t len, const char *encoding)
+{
+    static uint8_t text[2 * IMAGES * PIXELS];
+    uint32_t n = 0;
+    for (size_t i = 0; i < len; i++) {
+        const uint8_t c = ((const uint8_t *)bytes)[i];
+        if (c >= 0x80) text[n++] = (uint8_t)(0xc0 | c >> 6);
+        text[n++] = c < 0x80 ? c : (uint8_t)(0x80 | (c & 0x3f));
+    }
+    put_literal(to, "c_codecs\nencode\nX");
+    put(to, &n, 4);
+    put(to, text, n);
+    const uint32_t name = (uint32_t)strlen(encoding);
+    put_literal(to, "X");
+    put(to, &name, 4);
+    put(to, encoding, name);
+    put_literal(to, "\x86R");
+}
+
+/* {b"data": array of [n], ...}: keys and bytes are encoded texts. */
+static void put_encoded_array(buffer *to, const uint8_t *bytes, uint8_t n, const char *encoding)
+{
+    to->len = 0;
+    put_literal(to, "\x80\2}(");
+    put_encoded(to, "data", 4, encoding);
+    put_literal(to, "cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85");
+    put_encoded(to, "b", 1, encoding);
+    put_literal(to, "\x87R(K\1K");
+    put(to, &n, 1);
+    put_literal(to, "\x85" "cnumpy\ndtype\nX\2\0\0\0u1\x89\x88\x87R\x89");
+    put_encoded(to, bytes, n, encoding);
+    put_literal(to, "tbu.");
+}
+
+static void check_encoded(const uint8_t *bytes, uint8_t n)
+{
+    torch_file *f = NULL;
+    put_encoded_array(&b, bytes, n, "latin1");
+    if (torch_open_arrays(b.bytes, b.len, "batch", &f) != DDPM_OK) fail_msg("%s", ddpm_last_error());
+    const torch_tensor *t = torch_as_tensor(torch_get(torch_root(f), "data"));
+    assert_non_null(t);
+    assert_int_equal(t->ndim, 1);
+    assert_int_equal(t->shape[0], n);
+    assert_int_equal(t->storage->len, n);
+    assert_memory_equal(t->storage->data, bytes, n);
+    torch_close(f);
+}
+
+static void test_encoded_bytes(void **state)
+{
+    (void)state;
+    uint8_t all[255];
+    for (int i = 0; i < 255; i++) all[i] = (uint8_t)(i + 1);
+    check_encoded(all, 255);                       /* without a zero; UTF-8 of 383 bytes */
+    check_encoded(all + 100, 100);                 /* short enough for a text */
+    for (int i = 0; i < 255; i++) all[i] = (uint8_t)(255 - 3 * i);
+    check_encoded(all, 255);                       /* with one */
+    put_encoded_array(&b, all, 255, "utf-8");
+    reads_not("in another way than latin1");
+    put_encoded_array(&b, all, 255, "latin1");
+    change("\xc3\xbf", "\xc4\xbf", 2);
+    reads_not("has other characters");
+    put_encoded_array(&b, all, 255, "latin1");
+    change("\xc3\xbf", "\xc3\x3f", 2);
+    reads_not("has other characters");
+    put_encoded_array(&b, all, 255, "latin1");
+    change("u1", "i1", 2);
+    reads_not("not of uint8");
+    static const char bare[] = "\x80\2c_codecs\nencode\nK\1X\6\0\0\0latin1\x86R.", zeros[] = "\x80\2X\2\0\0\0a\0.";
+    b.len = 0;
+    put(&b, bare, sizeof bare - 1);
+    reads_not("not a text");
+    torch_file *f;
+    b.len = 0;
+    put(&b, zeros, sizeof zeros - 1);
+    assert_int_equal(torch_open_arrays(b.bytes, b.len, "batch", &f), DDPM_EFORMAT);      /* only encoded */
+}
+
 /* What is not a batch of bytes is refused; above all every other global. */
 static void test_hostile(void **state)
 {
@@ -327,6 +408,7 @@ static int remove_root(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_python_10), cmocka_unit_test(test_100), cmocka_unit_test(test_missing_files), cmocka_unit_test(test_archive), cmocka_unit_test(test_hostile) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_python_10), cmocka_unit_test(test_100), cmocka_unit_test(test_missing_files), cmocka_unit_test(test_archive),
+                                        cmocka_unit_test(test_encoded_bytes), cmocka_unit_test(test_hostile) };
     return cmocka_run_group_tests(tests, make_root, remove_root);
 }

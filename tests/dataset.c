@@ -209,6 +209,32 @@ static void a_list_beside_the_files_is_found(void **state)
     }
 }
 
+/* Hugging Face's layout: one list for all parts. */
+static void a_list_above_the_parts_is_found(void **state)
+{
+    (void)state;
+    static const char list[] = "{\"file_name\": \"train/0.png\", \"label\": 1}\n{\"file_name\": \"train/1.png\", \"label\": 0}\n"
+                               "{\"file_name\": \"test/0.png\", \"label\": 2}\n";
+    put_png("hugging/train/0.png", 2, 2, 1, 1);
+    put_png("hugging/train/1.png", 2, 2, 1, 2);
+    put_png("hugging/test/0.png", 2, 2, 1, 3);
+    put_bytes("hugging/metadata.jsonl", list, sizeof list - 1);
+    dataset *d = open_ok("hugging", NULL);
+    check_description(d, "folder, 2 images 2x2x1, 2 classes by metadata.jsonl");
+    check_image(d, 0, 1, 1);
+    check_image(d, 1, 2, 0);
+    dataset_close(d);
+    d = open_ok("hugging:test", NULL);
+    check_image(d, 0, 3, 2);
+    dataset_close(d);
+    put_png("hugging/train/2.png", 2, 2, 1, 1);
+    open_fails("hugging", NULL, DDPM_EFORMAT, "hugging/metadata.jsonl has no class for 2.png");
+    put_bytes("hugging/train/dataset.json", "{\"labels\": null}", 16);     /* the part's own list counts first */
+    d = open_ok("hugging", NULL);
+    check_description(d, "folder, 3 images 2x2x1, no labels");
+    dataset_close(d);
+}
+
 static void zip_record(zip_writer *w, const char *name, const void *bytes, size_t len)
 {
     assert_int_equal(zip_writer_add(w, name, (uint32_t)crc32_z(0, bytes, len), len, 1), DDPM_OK);
@@ -457,6 +483,33 @@ static void parts_are_sub_folders(void **state)
     open_fails("nowhere:train", NULL, DDPM_EIO, "no such");
 }
 
+/* A run inside of the data, and the data inside of a run: its grids are not to be trained on. */
+static void pictures_of_runs_are_no_data(void **state)
+{
+    (void)state;
+    put_png("r1/train/x/a.png", 2, 2, 1, 1);
+    put_png("r1/train/y/b.png", 2, 2, 1, 2);
+    put_png("r1/run/samples/step_1.png", 9, 9, 3, 3);
+    put_bytes("r1/run/config.json", "{}", 2);
+    dataset *d = open_ok("r1/run", NULL);            /* a folder with a configuration is no run yet */
+    dataset_close(d);
+    put_bytes("r1/run/log.jsonl", "", 0);
+    d = open_ok("r1", NULL);
+    check_description(d, "folder, 2 images 2x2x1, 2 classes by folder");
+    dataset_close(d);
+    put_png("r2/a.png", 2, 2, 1, 1);
+    put_png("r2/deep/run/samples/step_1.png", 9, 9, 3, 3);
+    put_bytes("r2/deep/run/config.json", "{}", 2);
+    put_bytes("r2/deep/run/checkpoints/step_1/x", "", 0);
+    d = open_ok("r2", NULL);
+    check_description(d, "folder, 1 image 2x2x1, no labels");
+    dataset_close(d);
+    open_fails("r1/run", NULL, DDPM_EINVAL, "is a run");
+    open_fails("r2/deep/run", NULL, DDPM_EINVAL, "is a run");
+    d = open_ok("r2/deep/run/samples", NULL);
+    dataset_close(d);
+}
+
 static void bad_images_are_named(void **state)
 {
     (void)state;
@@ -648,6 +701,7 @@ int main(void)
         cmocka_unit_test(prefix_labels_are_words_before_a_bar),
         cmocka_unit_test(json_labels_come_from_a_file),
         cmocka_unit_test(a_list_beside_the_files_is_found),
+        cmocka_unit_test(a_list_above_the_parts_is_found),
         cmocka_unit_test(zips_are_read),
         cmocka_unit_test(packed_folders_are_read),
         cmocka_unit_test(damaged_zips_are_refused),
@@ -656,6 +710,7 @@ int main(void)
         cmocka_unit_test(different_sizes_need_a_size),
         cmocka_unit_test(channels_are_converted),
         cmocka_unit_test(parts_are_sub_folders),
+        cmocka_unit_test(pictures_of_runs_are_no_data),
         cmocka_unit_test(bad_images_are_named),
         cmocka_unit_test(folders_without_images_are_refused),
         cmocka_unit_test(a_file_is_a_set_of_one),

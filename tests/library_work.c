@@ -126,6 +126,31 @@ static void test_distance(void **state)
     ddpm_ctx_free(ctx);
 }
 
+/* tests/data/statistics and features: the distances are those of a closed form and of pytorch-fid 0.3.0 (cli/statistics.bats, features.bats). */
+static void test_distance_of_files(void **state)
+{
+    (void)state;
+    static const char *const A = "tests/data/features/a.npz", *const B = "tests/data/features/b.npz";
+    ddpm_ctx *ctx = new_context();
+    ddpm_eval_result r;
+    ddpm_call call;
+    assert_ok(ddpm_eval(ctx, "tests/data/statistics/a.npz", "tests/data/statistics/b.npz", NULL, &r));
+    assert_true(fabs(r.distance - 18) < 1e-5 && isnan(r.low) && isnan(r.bias));
+    assert_int_equal(r.samples, 0);
+    assert_int_equal(r.reference, 0);
+    assert_ok(ddpm_eval(ctx, A, B, NULL, &r));
+    assert_true(fabs(r.distance - 0.48311543135838875) < 1e-9 && r.low < r.high);
+    assert_int_equal(r.samples, 60);
+    assert_int_equal(r.reference, 50);
+    ddpm_options *o = new_options("eval", "metrics", "kid", NULL);
+    ddpm_call_defaults(&call);
+    call.options = o;
+    assert_error(ddpm_eval(ctx, A, B, &call, &r), DDPM_EINVAL, "add fd");
+    assert_error(ddpm_eval(ctx, "tests/data/statistics/negative.npz", "tests/data/statistics/b.npz", NULL, &r), DDPM_EFORMAT, "negative.npz");
+    ddpm_options_free(o);
+    ddpm_ctx_free(ctx);
+}
+
 /* --- what is told ------------------------------------------------------------------------------------ */
 
 static void keep(void *user, ddpm_log_level level, const char *sentence)
@@ -166,7 +191,8 @@ static void test_messages(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_datasets), cmocka_unit_test(test_training_and_measuring), cmocka_unit_test(test_distance), cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_datasets), cmocka_unit_test(test_training_and_measuring), cmocka_unit_test(test_distance),
+        cmocka_unit_test(test_distance_of_files), cmocka_unit_test(test_messages),
     };
     return cmocka_run_group_tests(tests, make_data, remove_data);
 }

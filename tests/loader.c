@@ -335,6 +335,7 @@ static void a_set_without_a_good_image_is_an_error(void **state)
     loader_batch b;
     assert_int_equal(loader_next(l, 0, &b), DDPM_EFORMAT);
     assert_non_null(strstr(ddpm_last_error(), "none of the 5"));
+    assert_non_null(strstr(ddpm_last_error(), ".png: "));      /* and why */
     assert_int_equal(loader_bad(l), 5);
     for (int i = 0; i < 5; i++) {
         char name[32];

@@ -114,6 +114,8 @@ void        openai_reason(const settings *s, char reason[REASON_SIZE]);
 void        ermongroup_reason(const settings *s, char reason[REASON_SIZE]);
 /* The flags that tell improved-diffusion what this model is: "--image_size 32 --num_channels 64 ...". */
 void        openai_flags(const settings *s, char *text, size_t size);
+/* The options with which this program opens the model in ermongroup's form. */
+void        ermongroup_options(const settings *s, char *text, size_t size);
 
 /* --- weights that others wrote ---------------------------------------------------------- */
 
@@ -143,6 +145,13 @@ void        shard_index_free(shard_index *x);
 /* d->s: the network from names and shapes (model_infer.c), the rest from what was given in `request` (NULL: nothing).
  * EINVAL: the rest is missing (names it and the presets of this shape), or contradicts the file. */
 ddpm_status model_infer(const safetensors *st, names_style style, const settings *request, model_description *d);
+
+/* What a file shows of a network that it does not describe whole. missing "": it does, with what `request` says. */
+typedef struct { char form[64], weights[64], network[384], missing[1024]; int64_t step, parameters; } model_glimpse;
+/* `network` and `missing` of *g. EFORMAT: the tensors form no network. */
+ddpm_status model_infer_glimpse(const safetensors *st, names_style style, const settings *request, model_glimpse *g);
+/* All of *g, of a single file (model_single.c). EINVAL: of diffusers, whose names do not show the network. */
+ddpm_status single_glimpse(const char *path, int weights, const settings *request, model_glimpse *g);
 
 /* --- a model being opened (model_file.c) ---------------------------------------------------- */
 

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FLAGS_SIZE = 1024 };
+enum { FLAGS_SIZE = 1024, MAX_ENDING = 12 };
 
 /* One call. */
 typedef struct { const settings *s; const model_file *m; const char *out; const tool_events *ev; checkpoint_source src; } conversion;
@@ -52,13 +52,10 @@ static ddpm_status write_torch(const conversion *c, names_style style)
 
 static ddpm_status write_openai(const conversion *c)
 {
-    char reason[REASON_SIZE], flags[FLAGS_SIZE];
+    char reason[REASON_SIZE];
     openai_reason(c->src.s, reason);
     if (reason[0]) return refuse(c, "improved-diffusion", reason);
-    DDPM_TRY(write_torch(c, NAMES_OPENAI));
-    openai_flags(c->src.s, flags, sizeof flags);
-    tool_message(c->ev, "it holds weights and nothing else; the flags are: %s", flags);
-    return DDPM_OK;
+    return write_torch(c, NAMES_OPENAI);
 }
 
 static ddpm_status write_ermongroup(const conversion *c)
@@ -99,6 +96,21 @@ static int format_of(const settings *s, const char *out)
     if (file_has_ending(out, ".safetensors")) return FORMAT_SAFETENSORS;
     if (file_has_ending(out, ".pt") || file_has_ending(out, ".pth")) return FORMAT_OPENAI;
     return file_has_ending(out, ".ckpt") ? FORMAT_ERMONGROUP : FORMAT_FOLDER;
+}
+
+/* A folder that is called like a file is what somebody gets who hoped for another form. */
+static ddpm_status check_ending(const settings *s, const char *out)
+{
+    static const char *const ours[] = { ".safetensors", ".pt", ".pth", ".ckpt" };
+    const int format = format_of(s, out);
+    const char *slash = strrchr(out, '/'), *name = slash ? slash + 1 : out, *dot = strrchr(name, '.');
+    const size_t letters = dot ? strspn(dot + 1, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") : 0;
+    if ((format != FORMAT_FOLDER && format != FORMAT_DIFFUSERS) || !letters || letters > MAX_ENDING || dot[1 + letters]) return DDPM_OK;
+    bool refused = s->v.format == FORMAT_AUTO;      /* any other ending is a folder's, for those who ask for a folder */
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) refused = refused || file_has_ending(out, ours[i]);
+    if (!refused) return DDPM_OK;
+    return ddpm_fail(DDPM_EINVAL, "%s would be a folder, but is called like a file; files end in .safetensors, .pt or .pth (improved-diffusion) or .ckpt (ermongroup), "
+                     "and a folder has a name without such an ending", out);
 }
 
 static ddpm_status write_form(const conversion *c)
@@ -143,18 +155,32 @@ static ddpm_status convert(conversion *c)
     return status;
 }
 
+/* State dicts describe nothing: what has to be said beside them. "": the form says it itself. */
+static void form_flags(const conversion *c, char flags[FLAGS_SIZE])
+{
+    const int format = format_of(c->s, c->out);
+    const settings *s = &model_describe(c->m)->s;
+    flags[0] = 0;
+    if (format == FORMAT_OPENAI) openai_flags(s, flags, FLAGS_SIZE);
+    if (format == FORMAT_ERMONGROUP) ermongroup_options(s, flags, FLAGS_SIZE);
+    if (flags[0]) tool_message(c->ev, "it holds weights and nothing else; the %s: %s", format == FORMAT_OPENAI ? "flags are" : "options for this program are", flags);
+}
+
 static ddpm_status summarise(const conversion *c, json **summary)
 {
     static const char *const forms[] = { [FORMAT_FOLDER] = "folder", [FORMAT_DIFFUSERS] = "diffusers", [FORMAT_OPENAI] = "openai",
                                          [FORMAT_ERMONGROUP] = "ermongroup", [FORMAT_SAFETENSORS] = "safetensors" };
     const model_description *d = model_describe(c->m);
     tool_message(c->ev, "wrote %s: %s weights of %s as %s", c->out, d->weights, d->path, c->s->v.dtype == DTYPE_BF16 ? "bf16" : "f32");
+    char flags[FLAGS_SIZE];
+    form_flags(c, flags);
     if (!summary) return DDPM_OK;
     json *o = *summary = json_new_object();
     json_put_string(o, "schema", "ddpm-convert-1");
     json_put_string(o, "model", d->path);
     json_put_string(o, "weights", d->weights);
     json_put_string(o, "format", forms[format_of(c->s, c->out)]);
+    if (flags[0]) json_put_string(o, "flags", flags);
     return json_put_string(o, "output", c->out);
 }
 
@@ -162,6 +188,7 @@ ddpm_status tool_convert(settings *s, const char *model, const char *out, const 
 {
     model_file *m = NULL;
     if (file_exists(out)) return ddpm_fail(DDPM_EINVAL, "%s exists already; give a new name", out);
+    DDPM_TRY(check_ending(s, out));
     DDPM_TRY(model_open_with(model, s->v.weights, s, &m));
     conversion c = { .s = s, .m = m, .out = out, .ev = ev };
     ddpm_status status = convert(&c);

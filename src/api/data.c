@@ -88,12 +88,14 @@ ddpm_status tool_data_pack(settings *s, const char *data, const char *out, const
     return status;
 }
 
+static ddpm_status not_packed(const char *path) { return ddpm_fail(DDPM_EINVAL, "%s is no packed data set; `ddpm data pack` makes them", path); }
+
 static ddpm_status verify_opened(const dataset *d, const char *path, const tool_events *ev, json **summary)
 {
     work w = { .what = "verify", .unit = "MB", .per = 1000000, .kept = "nothing is known yet", .ev = ev, .begin = measure_now() };
     const pack_watch watch = { watch_step, &w };
     const packed_about *about = pack_about(d);
-    if (!about) return ddpm_fail(DDPM_EINVAL, "%s is no packed data set; `ddpm data pack` makes them", path);
+    if (!about) return not_packed(path);
     DDPM_TRY(dataset_verify(d, &watch));
     tool_message(ev, "%s is undamaged: %lld images, SHA-256 %s", path, (long long)dataset_count(d), about->sha256);
     json *o = *summary = json_new_object();
@@ -108,6 +110,7 @@ static ddpm_status verify_opened(const dataset *d, const char *path, const tool_
 ddpm_status tool_data_verify(const char *path, const tool_events *ev, json **summary)
 {
     dataset *d = NULL;
+    if (file_is_dir(path)) return not_packed(path);
     DDPM_TRY(dataset_open(path, NULL, &d));
     const ddpm_status status = verify_opened(d, path, ev, summary);
     dataset_close(d);

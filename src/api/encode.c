@@ -143,7 +143,7 @@ static ddpm_status encode_all(session *s)
         if (s->ev->progress) s->ev->progress(s->ev->ctx, &p);
         if (next < s->count) DDPM_TRY(generator_interrupted(&s->g, "while encoding; nothing is written"));
     }
-    return s->done ? DDPM_OK : ddpm_fail(DDPM_EFORMAT, "none of the images can be read");
+    return s->done ? DDPM_OK : ddpm_context(DDPM_EFORMAT, "none of the images can be read; the last: ");
 }
 
 /* --- the result --------------------------------------------------------------------------------- */

@@ -26,6 +26,7 @@ typedef struct {
     unsigned    wanted;
     statistics  stored;                           /* REFERENCE is such a file: its map is `p`; else empty */
     size_t      k, dims;
+    char        name[32];                         /* "raw", "pca8": of the features in use        */
     pca         p;
     moments    *pixels, *of_samples, *of_reference;
     double     *features;                         /* [n_samples,k]                               */
@@ -312,7 +313,7 @@ static void print_frechet(const eval *e, FILE *f)
 {
     fprintf(f, "Frechet distance %.4f", e->result.distance);
     if (e->resampled) fprintf(f, ", 95 %% interval %.4f to %.4f", e->interval.low, e->interval.high);
-    fprintf(f, " in %s: lower is closer, 0 is equal\n", e->s.v->features);
+    fprintf(f, " in %s: lower is closer, 0 is equal\n", e->name);
     fprintf(f, "  of this %.4f is the distance of the means", e->result.of_means);
     if (e->resampled) {
         fprintf(f, "; about %.4f is owed to there being only %lld samples.\n", e->interval.bias, (long long)e->n_samples);
@@ -352,9 +353,9 @@ static ddpm_status print(const eval *e, char **text)
 static void put_frechet(const eval *e, json *o)
 {
     const bool have = e->wanted & METRIC_FD;
-    char name[64] = "frechet_raw";
-    if (!e->raw) snprintf(name, sizeof name, "frechet_pca%zu", e->k);
-    if (have) json_put_real(o, name, e->result.distance);
+    char key[64];
+    snprintf(key, sizeof key, "frechet_%s", e->name);
+    if (have) json_put_real(o, key, e->result.distance);
     eval_put_interval(o, "interval", (metric_interval){ e->resampled ? e->interval.low : NAN, e->resampled ? e->interval.high : NAN });
     json_put_real(o, "level", EVAL_LEVEL);
     json_put_int(o, "bootstrap", e->resampled ? e->s.v->bootstrap : 0);
@@ -371,7 +372,7 @@ static ddpm_status summarise(const eval *e, json **summary)
     json_put_string(o, "schema", "ddpm-eval-1");
     json_put_string(o, "samples", image_set_word(e->samples));
     json_put_string(o, "reference", e->reference_word);
-    json_put_string(o, "features", e->s.v->features);
+    json_put_string(o, "features", e->name);
     put_frechet(e, o);
     eval_metrics_put(&e->metrics, o);
     json_put_int(o, "n_samples", e->n_samples);
@@ -409,6 +410,8 @@ static ddpm_status prepare(eval *e, const char *samples, const char *reference)
     DDPM_TRY(eval_check_replicates(&e->s));
     if (e->s.v->save_stats[0]) DDPM_TRY(file_check_target(e->s.v->save_stats));
     DDPM_TRY(open_sets(e, samples, reference));
+    if (e->raw) snprintf(e->name, sizeof e->name, "raw");
+    else snprintf(e->name, sizeof e->name, "pca%zu", e->k);
     image_set_describe(e->samples, text[0], sizeof text[0]);
     if (e->reference) image_set_describe(e->reference, text[1], sizeof text[1]);
     else snprintf(text[1], sizeof text[1], "statistics of %lld images", (long long)e->stored.count);

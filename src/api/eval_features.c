@@ -63,6 +63,7 @@ static ddpm_status refuse(const char *features, const char *other)
     npz_reader *z = NULL;
     if (file_has_ending(other, ".npz") && !file_is_dir(other)) DDPM_TRY(npz_reader_open(other, &z));
     npz_reader_free(z);
+    if (statistics_is(other)) return ddpm_fail(DDPM_EINVAL, "%s holds statistics, %s features; give the features first, as SAMPLES", other, features);
     return ddpm_fail(DDPM_EINVAL, "%s holds features, %s does not; give features of both from the same network", features, other);
 }
 
@@ -79,7 +80,7 @@ static ddpm_status open_reference(features_eval *e)
         return ddpm_fail(DDPM_EINVAL, "%s is of principal components of pixels; %s holds features of another kind", path, e->samples_path);
     if (e->stored.dims != e->dims)
         return ddpm_fail(DDPM_EINVAL, "%s is of %zu features, %s of %zu; distances exist only within one space", path, e->stored.dims, e->samples_path, e->dims);
-    return DDPM_OK;
+    return features_same_names(e->samples_path, e->samples.space, path, e->stored.space);
 }
 
 static ddpm_status open_sets(features_eval *e)
@@ -93,7 +94,7 @@ static ddpm_status open_sets(features_eval *e)
     DDPM_TRY(check_wanted(e));
     DDPM_TRY(check_options(e));
     DDPM_TRY(eval_check_replicates(&e->s));
-    e->metrics.inception = features_are_inception(&e->samples);
+    e->metrics.inception = features_are_inception(e->samples.space);
     return pool_new(e->s.v->threads ? e->s.v->threads : pool_default_threads(), &e->s.threads);
 }
 
@@ -127,7 +128,8 @@ static ddpm_status make_target(const features_eval *e, double *mean, double *cov
 {
     if (against_statistics(e)) return frechet_target_new(e->dims, e->stored.mean, e->stored.covariance, t);
     DDPM_TRY(read_moments(e, &e->reference.rows, mean, covariance));
-    const statistics s = { .dims = e->dims, .mean = mean, .covariance = covariance };
+    statistics s = { .dims = e->dims, .mean = mean, .covariance = covariance };
+    memcpy(s.space, e->reference.space, sizeof s.space);
     if (e->s.v->save_stats[0]) DDPM_TRY(statistics_write(e->s.v->save_stats, &s));
     return frechet_target_new(e->dims, mean, covariance, t);
 }

@@ -148,6 +148,7 @@ void eval_metrics_print(const eval_metrics *m, FILE *f)
         fprintf(f, "%s %.6g", m->inception ? "KID" : "kernel distance", m->kid.mean);
         print_interval(f, m->kid.interval);
         fprintf(f, ", lower is closer (%d subsets of %zu, which deviate by %.3g)\n", m->kernel.subsets, m->kernel.subset_size, m->kid.deviation);
+        if (m->kid.interval.high < 0) fprintf(f, "  below 0, as of sets with rows in common: the unbiased estimate leaves out pairs within a set, not the equal ones across\n");
     }
     if (m->have & METRIC_PR) {
         print_share(f, "precision", p->precision, p->precision_interval, PRECISION_K, "samples near the reference");

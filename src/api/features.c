@@ -34,15 +34,16 @@ static ddpm_status read_rows(const feature_set *f, const char *name, metric_rows
     return ddpm_fail(DDPM_EFORMAT, "%s: row %zu of \"%s\" is not finite in column %zu (rows count from 0); whatever made it failed there", f->path, row, name, column);
 }
 
-static ddpm_status read_space(feature_set *f)
+ddpm_status features_read_space(npz_reader *file, const char *path, char space[FEATURES_SPACE_SIZE])
 {
     npz_array a;
-    if (!npz_reader_has(f->file, "space")) return DDPM_OK;
-    DDPM_TRY(npz_reader_get(f->file, "space", &a));
-    bool plain = !strcmp(a.descr, "|u1") && a.ndim == 1 && a.bytes > 0 && a.bytes < sizeof f->space;
+    memset(space, 0, FEATURES_SPACE_SIZE);
+    if (!npz_reader_has(file, "space")) return DDPM_OK;
+    DDPM_TRY(npz_reader_get(file, "space", &a));
+    bool plain = !strcmp(a.descr, "|u1") && a.ndim == 1 && a.bytes > 0 && a.bytes < FEATURES_SPACE_SIZE;
     for (size_t i = 0; plain && i < a.bytes; i++) plain = a.data[i] > ' ' && a.data[i] < 127;
-    if (!plain) return ddpm_fail(DDPM_EFORMAT, "%s: \"space\" must be up to %d printable ASCII bytes without spaces, |u1", f->path, FEATURES_SPACE_SIZE - 1);
-    memcpy(f->space, a.data, a.bytes);
+    if (!plain) return ddpm_fail(DDPM_EFORMAT, "%s: \"space\" must be up to %d printable ASCII bytes without spaces, |u1", path, FEATURES_SPACE_SIZE - 1);
+    memcpy(space, a.data, a.bytes);
     return DDPM_OK;
 }
 
@@ -51,7 +52,7 @@ ddpm_status features_open(const char *path, feature_set *f)
     *f = (feature_set){ .path = path };
     DDPM_TRY(npz_reader_open(path, &f->file));
     DDPM_TRY(read_rows(f, "features", &f->rows));
-    DDPM_TRY(read_space(f));
+    DDPM_TRY(features_read_space(f->file, path, f->space));
     if (!npz_reader_has(f->file, "logits")) return DDPM_OK;
     DDPM_TRY(read_rows(f, "logits", &f->logits));
     if (f->logits.n != f->rows.n)
@@ -88,14 +89,20 @@ ddpm_status features_choose(feature_set *f, uint64_t seed, size_t n)
 
 /* --- the space --------------------------------------------------------------------------------- */
 
-bool features_are_inception(const feature_set *f) { return !strncmp(f->space, INCEPTION, strlen(INCEPTION)); }
+bool features_are_inception(const char *space) { return !strncmp(space, INCEPTION, strlen(INCEPTION)); }
+
+ddpm_status features_same_names(const char *a_path, const char *a_space, const char *b_path, const char *b_space)
+{
+    if (!strcmp(a_space, b_space)) return DDPM_OK;
+    return ddpm_fail(DDPM_EINVAL, "the features of %s are of the space \"%s\", those of %s of \"%s\"; distances exist only within one space%s", a_path,
+                     a_space[0] ? a_space : "(not named)", b_path, b_space[0] ? b_space : "(not named)",
+                     a_space[0] && b_space[0] ? "" : ": if they are of the same network, add the array \"space\" to the file without it");
+}
 
 ddpm_status features_same_space(const feature_set *a, const feature_set *b)
 {
     if (a->rows.dims != b->rows.dims)
         return ddpm_fail(DDPM_EINVAL, "the features of %s have %zu columns, those of %s %zu; distances exist only within one space", a->path, a->rows.dims,
                          b->path, b->rows.dims);
-    if (!strcmp(a->space, b->space)) return DDPM_OK;
-    return ddpm_fail(DDPM_EINVAL, "the features of %s are of the space \"%s\", those of %s of \"%s\"; distances exist only within one space", a->path,
-                     a->space[0] ? a->space : "(not named)", b->path, b->space[0] ? b->space : "(not named)");
+    return features_same_names(a->path, a->space, b->path, b->space);
 }

@@ -28,8 +28,14 @@ void        features_close(feature_set *f);              /* zeroed is fine */
 /* Only n of the rows from here on, and their logits: the choice of image_set_choice. ENOMEM. */
 ddpm_status features_choose(feature_set *f, uint64_t seed, size_t n);
 
-/* Whether the space is the 2015-12-05 Inception network's: only then its distances may be called FID and KID. */
-bool        features_are_inception(const feature_set *f);
+/* Whether the space of this name is the 2015-12-05 Inception network's: only then its distances may be called FID and KID. */
+bool        features_are_inception(const char *space);
+
+/* The array `space` of an open file; "" where it has none. EFORMAT: it is no name. */
+ddpm_status features_read_space(npz_reader *file, const char *path, char space[FEATURES_SPACE_SIZE]);
+
+/* EINVAL: two files whose features have not the same name of a space; both may have none. */
+ddpm_status features_same_names(const char *a_path, const char *a_space, const char *b_path, const char *b_space);
 
 /* EINVAL: other dimensions, or spaces of other names. */
 ddpm_status features_same_space(const feature_set *a, const feature_set *b);

@@ -17,7 +17,7 @@ struct image_set {
     dataset        *data;          /* or */
     dataset_reader *reader;
     npz_reader     *npz;
-    const uint8_t  *pixels;        /* of arr_0 */
+    const uint8_t  *pixels;        /* of the npz */
 };
 
 /* --- where images come from ----------------------------------------------------------- */
@@ -36,12 +36,13 @@ static ddpm_status open_npz(image_set *s)
     DDPM_TRY(npz_reader_open(s->word, &s->npz));
     if (!npz_reader_has(s->npz, "arr_0") && npz_reader_has(s->npz, "mu"))
         return ddpm_fail(DDPM_EFORMAT, "%s holds statistics of another network's features (mu, sigma); give the images themselves (arr_0)", s->word);
-    DDPM_TRY(npz_reader_get(s->npz, "arr_0", &a));
+    const char *name = npz_reader_has(s->npz, "arr_0") || !npz_reader_has(s->npz, "images") ? "arr_0" : "images";
+    DDPM_TRY(npz_reader_get(s->npz, name, &a));
     bool fits = !strcmp(a.descr, "|u1") && a.ndim == 4 && a.shape[0] > 0 && a.shape[3] >= 1 && a.shape[3] <= 4;
     for (int i = 1; i < 3 && fits; i++) fits = a.shape[i] >= 1 && a.shape[i] <= 65536;
     char text[256];
     shape_text(&a, text, sizeof text);
-    if (!fits) return ddpm_fail(DDPM_EFORMAT, "%s: arr_0 is %s; images are |u1 [n,height,width,channels], with at most 4 channels", s->word, text);
+    if (!fits) return ddpm_fail(DDPM_EFORMAT, "%s: %s is %s; images are |u1 [n,height,width,channels], with at most 4 channels", s->word, name, text);
     s->count = a.shape[0];
     s->h = (int)a.shape[1];
     s->w = (int)a.shape[2];
@@ -93,8 +94,7 @@ size_t image_set_bytes(const image_set *s) { return (size_t)s->h * (size_t)s->w 
 
 void image_set_describe(const image_set *s, char *text, size_t size)
 {
-    if (s->data) dataset_describe(s->data, text, size);
-    else snprintf(text, size, "npz, %lld images %dx%dx%d", (long long)s->count, s->h, s->w, s->c);
+    snprintf(text, size, "%s, %lld images %dx%dx%d", s->data ? dataset_format_name(s->data) : "npz", (long long)s->count, s->h, s->w, s->c);
 }
 
 ddpm_status image_set_same_size(const image_set *a, const image_set *b)

@@ -162,16 +162,13 @@ static ddpm_status say_last_line(const info_report *r, const char *run)
 static ddpm_status say_config(const info_report *r, const char *path)
 {
     json *config = NULL;
-    const char *text = NULL;
     settings *s = malloc(sizeof *s);
     if (!s) return ddpm_fail(DDPM_ENOMEM, "no memory for a configuration");
     settings_defaults(s);
-    ddpm_status status = json_read_file(path, &config);
-    if (status == DDPM_OK) status = json_get_string(config, "command", &text);
-    if (status == DDPM_OK && text) info_say(r, "command", "command", text);
-    text = NULL;
-    if (status == DDPM_OK) status = json_get_string(config, "data", &text);
-    if (status == DDPM_OK && text) info_say(r, "data", "data", text);
+    ddpm_status status = settings_read_document(path, &config);
+    const char *command = json_as_string(json_get(config, "command")), *data = json_as_string(json_get(config, "data"));
+    if (command) info_say(r, "command", "command", command);
+    if (data) info_say(r, "data", "data", data);
     if (status == DDPM_OK) status = settings_read_file(s, path, ORIGIN_CONFIG);
     if (status == DDPM_OK) status = say_options(r, s, GROUP_TRAIN);
     json_free(config);
@@ -227,7 +224,8 @@ static ddpm_status describe_dataset(const info_report *r, const char *spec)
 {
     char text[512];
     dataset *d = NULL;
-    DDPM_TRY(dataset_open(spec, NULL, &d));
+    const dataset_options o = settings_dataset(r->request);
+    DDPM_TRY(dataset_open(spec, &o, &d));
     dataset_describe(d, text, sizeof text);
     info_say(r, "kind", "kind", "data set");
     info_say(r, "description", "description", text);
@@ -267,11 +265,6 @@ static ddpm_status describe_either(const info_report *r, const char *path)
     return ddpm_fail(s, "%s; nor is it a data set: %s", first, second);
 }
 
-static bool is_run(const char *path)
-{
-    return checkpoint_has(path, "config.json") && (checkpoint_has(path, "log.jsonl") || checkpoint_has(path, "checkpoints"));
-}
-
 /* Tensors with the names of a network. */
 static bool is_network(const char *path, const uint8_t *bytes, size_t len)
 {
@@ -294,19 +287,38 @@ static ddpm_status describe_network(const info_report *r, const char *path, cons
     return DDPM_OK;
 }
 
+/* Weights that do not say all that a model needs: what they show, and what is missing. */
+static ddpm_status describe_weights(const info_report *r, const char *path)
+{
+    char why[1024];
+    model_glimpse g;
+    const ddpm_status s = describe_either(r, path);
+    if (s != DDPM_EINVAL || !single_is_model(path)) return s;
+    snprintf(why, sizeof why, "%s", ddpm_last_error());
+    if (single_glimpse(path, r->request->v.weights, r->request, &g) != DDPM_OK || !g.missing[0]) return ddpm_fail(s, "%s", why);
+    info_say(r, "kind", "kind", "weights");
+    info_say(r, "path", "path", path);
+    info_say(r, "form", "form", g.form);
+    info_say(r, "network", "network", g.network);
+    info_say_int(r, "parameters", "parameters", g.parameters);
+    info_say(r, "weights", "weights", g.weights);
+    if (g.step >= 0) info_say_int(r, "step", "step", g.step);
+    info_say(r, "as_a_model", "as a model", why);
+    return DDPM_OK;
+}
+
 static ddpm_status describe_file(const info_report *r, const char *path)
 {
     static const uint8_t PNG[8] = { 0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n' };
-    const char *dot = strrchr(path, '.');
     file_map map = { 0 };
-    if (dot && !strcmp(dot, ".json")) {
+    if (settings_is_file(path)) {
         info_say(r, "kind", "kind", "configuration");
         return say_config(r, path);
     }
     DDPM_TRY(file_map_open(path, &map));
     const bool png = map.size >= sizeof PNG && !memcmp(map.data, PNG, sizeof PNG);
     const info_describe form = png ? describe_sample : is_network(path, map.data, map.size) ? describe_network : info_file_form(path, map.data, map.size);
-    const ddpm_status s = form ? form(r, path, map.data, map.size) : describe_either(r, path);
+    const ddpm_status s = form ? form(r, path, map.data, map.size) : describe_weights(r, path);
     file_map_close(&map);
     return s;
 }
@@ -318,7 +330,7 @@ ddpm_status tool_info(settings *s, const char *path, char **text, json **summary
     info_report r = { open_memstream(&buffer, &size), json_new_object(), s };
     if (!r.f || !r.o) return ddpm_fail(DDPM_ENOMEM, "no memory for a report");
     json_put_string(r.o, "schema", "ddpm-info-1");
-    const ddpm_status status = is_run(path) ? describe_run(&r, path) : file_exists(path) && !file_is_dir(path) ? describe_file(&r, path) : describe_either(&r, path);
+    const ddpm_status status = dataset_is_run(path) ? describe_run(&r, path) : file_exists(path) && !file_is_dir(path) ? describe_file(&r, path) : describe_either(&r, path);
     fclose(r.f);
     if (status == DDPM_OK) {
         *text = buffer;

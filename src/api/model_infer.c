@@ -110,8 +110,34 @@ static ddpm_status find_image_channels(const safetensors *st, const settings *re
     return DDPM_OK;
 }
 
+/* Every layer of these networks that has a bias has weights. */
+static ddpm_status check_pairs(const safetensors *st)
+{
+    static const char bias[] = ".bias";
+    for (int i = 0; i < safetensors_count(st); i++) {
+        char name[NAMES_SIZE + sizeof ".weight"];
+        const char *have = safetensors_at(st, i)->name;
+        const size_t len = strlen(have), end = sizeof bias - 1;
+        if (len < end || len >= NAMES_SIZE || strcmp(have + len - end, bias) != 0) continue;
+        snprintf(name, sizeof name, "%.*s.weight", (int)(len - end), have);
+        if (!safetensors_find(st, name)) return ddpm_fail(DDPM_EFORMAT, "%s: the tensor \"%s\" is missing", safetensors_path(st), name);
+    }
+    return DDPM_OK;
+}
+
+/* Without these nothing is known of a network. */
+static ddpm_status check_present(const safetensors *st, names_style style)
+{
+    static const char *const openai[] = { "time_embed.0.weight", "input_blocks.0.0.weight", "out.2.weight", NULL };
+    static const char *const ermongroup[] = { "temb.dense.0.weight", "conv_in.weight", "conv_out.weight", NULL };
+    for (const char *const *name = style == NAMES_OPENAI ? openai : ermongroup; *name; name++)
+        if (!safetensors_find(st, *name)) return ddpm_fail(DDPM_EFORMAT, "%s: the tensor \"%s\" is missing", safetensors_path(st), *name);
+    return check_pairs(st);
+}
+
 static ddpm_status read_shown(const safetensors *st, names_style style, const settings *request, shown *n)
 {
+    DDPM_TRY(check_present(st, style));
     if (style == NAMES_OPENAI) openai_shown(st, n);
     else ermongroup_shown(st, n);
     bool good = n->width && n->stem && n->in && n->levels && n->levels <= UNET_MAX_LEVELS && n->blocks >= 0 && n->blocks < MAX_BLOCKS / 2;
@@ -267,6 +293,25 @@ static ddpm_status check_complete(const target *t, const shown *n, names_style s
     return ddpm_fail(DDPM_EINVAL, "%s %s; give%s%s%s", safetensors_path(t->st),
                      enlarges ? "is an up-sampler and does not say of which sizes, nor how it was trained" : "does not say how it was trained", missing,
                      style == NAMES_OPENAI ? " (and --num_heads, --rescale_timesteps where they are not 4 and true)" : "", likely);
+}
+
+static void say_shown(const shown *n, char *text, size_t size)
+{
+    size_t used = (size_t)snprintf(text, size, "U-Net from %d to %d channels, widths", n->in, n->out);
+    for (int i = 0; i < n->levels && used < size; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s%d%s", i ? ", " : " ", n->channels[i], n->attention[i] ? " with attention" : "");
+    if (used < size) used += (size_t)snprintf(text + used, size - used, "; %d blocks a level", n->blocks);
+    if (used < size && n->classes) snprintf(text + used, size - used, "; %d classes", n->classes);
+}
+
+ddpm_status model_infer_glimpse(const safetensors *st, names_style style, const settings *request, model_glimpse *g)
+{
+    shown n;
+    DDPM_TRY(read_shown(st, style, request, &n));
+    say_shown(&n, g->network, sizeof g->network);
+    const target t = { .st = st, .request = request };
+    if (check_complete(&t, &n, style) != DDPM_OK) snprintf(g->missing, sizeof g->missing, "%s", ddpm_last_error());
+    return DDPM_OK;
 }
 
 static ddpm_status infer(const target *t, names_style style)

@@ -40,26 +40,41 @@ void openai_reason(const settings *s, char reason[REASON_SIZE])
     snprintf(reason, REASON_SIZE, "%s", why ? why : "");
 }
 
-void openai_flags(const settings *s, char *text, size_t size)
+/* A flag that goes with a file; `always`: also where it has the usual value, since a reader of the file asks for it. */
+typedef struct { const char *name; bool always; } flag_row;
+
+static void print_flags(const settings *s, const flag_row *rows, size_t n_rows, char *text, size_t size)
 {
-    static const char *const rows[] = { "image_size", "num_channels", "channel_mult", "num_res_blocks", "attention_resolutions", "num_heads", "num_heads_upsample",
-                                        "num_head_channels", "use_scale_shift_norm", "resblock_updown", "use_new_attention_order", "class_cond", "learn_sigma",
-                                        "predict_xstart", "sigma_small", "diffusion_steps", "noise_schedule", "rescale_timesteps" };
-    settings copy = *s, plain;
+    settings plain;
     size_t used = 0;
     text[0] = 0;
     settings_defaults(&plain);
+    for (size_t i = 0; i < n_rows && used < size; i++) {
+        char value[OPTION_TEXT_SIZE], usual[OPTION_TEXT_SIZE];
+        const bool is_size = !strcmp(rows[i].name, "image_size");
+        const int row = options_find(settings_options, rows[i].name);
+        options_print(settings_options, &s->v, row, value);
+        options_print(settings_options, &plain.v, row, usual);
+        if (is_size && s->v.small_size) continue;      /* an up-sampler's is its large_size */
+        if (is_size) snprintf(value, sizeof value, "%d", s->v.image_size.v[0]);
+        if (rows[i].always || strcmp(value, usual)) used += (size_t)snprintf(text + used, size - used, "%s--%s %s", used ? " " : "", rows[i].name, value);
+    }
+}
+
+void openai_flags(const settings *s, char *text, size_t size)
+{
+    static const flag_row rows[] = {
+        { "image_size", true }, { "large_size", false }, { "small_size", false }, { "num_channels", false }, { "channel_mult", false }, { "num_res_blocks", false },
+        { "attention_resolutions", false }, { "num_heads", false }, { "num_heads_upsample", false }, { "num_head_channels", false },
+        { "use_scale_shift_norm", false }, { "resblock_updown", false }, { "use_new_attention_order", false }, { "class_cond", false },
+        { "learn_sigma", false }, { "predict_xstart", false }, { "sigma_small", false }, { "diffusion_steps", true }, { "noise_schedule", true },
+        { "rescale_timesteps", false },
+    };
+    settings copy = *s;
     copy.v.predict_xstart = settings_mean(s) == MEAN_START_X;
     copy.v.learn_sigma = settings_variance(s) >= VAR_LEARNED;
     copy.v.sigma_small = settings_variance(s) == VAR_FIXED_SMALL;
-    for (size_t i = 0; i < sizeof rows / sizeof *rows && used < size; i++) {
-        char value[OPTION_TEXT_SIZE], usual[OPTION_TEXT_SIZE];
-        const int row = options_find(settings_options, rows[i]);
-        options_print(settings_options, &copy.v, row, value);
-        options_print(settings_options, &plain.v, row, usual);
-        if (!strcmp(rows[i], "image_size")) snprintf(value, sizeof value, "%d", s->v.image_size.v[0]);
-        if (strcmp(value, usual)) used += (size_t)snprintf(text + used, size - used, "%s--%s %s", used ? " " : "", rows[i], value);
-    }
+    print_flags(&copy, rows, sizeof rows / sizeof *rows, text, size);
 }
 
 /* --- ermongroup, pesser ---------------------------------------------------------------------- */
@@ -107,4 +122,13 @@ void ermongroup_reason(const settings *s, char reason[REASON_SIZE])
     const char *why = ermongroup_net(&c);
     if (!why) why = ermongroup_chain(s);
     snprintf(reason, REASON_SIZE, "%s", why ? why : "");
+}
+
+void ermongroup_options(const settings *s, char *text, size_t size)
+{
+    static const flag_row rows[] = {
+        { "image_size", true }, { "diffusion_steps", true }, { "noise_schedule", true }, { "beta_start", false }, { "beta_end", false },
+        { "variance", true }, { "schedule_width", true },
+    };
+    print_flags(s, rows, sizeof rows / sizeof *rows, text, size);
 }

@@ -45,9 +45,12 @@ ddpm_status weights_open(const char *path, uint8_t **bytes, safetensors **st)
 
 names_style weights_style(const safetensors *st)
 {
+    /* More than one of a style, so that a file that lacks one is told what it lacks. */
     static const struct { const char *name; names_style style; } marks[] = {
-        { "time_embed.0.weight", NAMES_OPENAI }, { "temb.dense.0.weight", NAMES_ERMONGROUP },
-        { "mid_block.attentions.0.query.weight", NAMES_DIFFUSERS_OLD }, { "time_embedding.linear_1.weight", NAMES_DIFFUSERS },
+        { "time_embed.0.weight", NAMES_OPENAI }, { "input_blocks.0.0.weight", NAMES_OPENAI },
+        { "temb.dense.0.weight", NAMES_ERMONGROUP }, { "down.0.block.0.conv1.weight", NAMES_ERMONGROUP },
+        { "mid_block.attentions.0.query.weight", NAMES_DIFFUSERS_OLD },
+        { "time_embedding.linear_1.weight", NAMES_DIFFUSERS }, { "time_embedding.linear_2.weight", NAMES_DIFFUSERS },
     };
     for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
         if (safetensors_find(st, marks[i].name)) return marks[i].style;
@@ -139,7 +142,8 @@ static ddpm_status check_asked(const char *path, int weights, const settings *re
     return DDPM_OK;
 }
 
-ddpm_status single_open(const char *path, int weights, const settings *request, model_file *m)
+/* The weights, with what the file says of them. */
+static ddpm_status open_weights(const char *path, int weights, model_file *m)
 {
     static const char *const names[] = { [NAMES_OPENAI] = "improved-diffusion", [NAMES_ERMONGROUP] = "ermongroup", [NAMES_DIFFUSERS] = "diffusers",
                                          [NAMES_DIFFUSERS_OLD] = "diffusers of 2022" };
@@ -153,6 +157,37 @@ ddpm_status single_open(const char *path, int weights, const settings *request, 
     m->style = weights_style(m->st);
     if (m->style == NAMES_COUNT) return ddpm_fail(DDPM_EFORMAT, "%s: its tensors have neither improved-diffusion's nor ermongroup's nor diffusers' names", path);
     snprintf(m->d.kind, sizeof m->d.kind, "%s (%s)", c == CONTAINER_TORCH ? "PyTorch file" : "safetensors file", names[m->style]);
+    return DDPM_OK;
+}
+
+ddpm_status single_open(const char *path, int weights, const settings *request, model_file *m)
+{
+    DDPM_TRY(open_weights(path, weights, m));
     DDPM_TRY(describe(path, request, m));
     return check_asked(path, weights, request, &m->d);
+}
+
+static ddpm_status glimpse_of(const model_file *m, const settings *request, model_glimpse *g)
+{
+    if (m->style != NAMES_OPENAI && m->style != NAMES_ERMONGROUP) return ddpm_fail(DDPM_EINVAL, "%s: the names of its tensors do not show a network", m->d.path);
+    *g = (model_glimpse){ .step = m->d.step };
+    snprintf(g->form, sizeof g->form, "%s", m->d.kind);
+    snprintf(g->weights, sizeof g->weights, "%s", m->d.weights);
+    for (int i = 0; i < safetensors_count(m->st); i++) {
+        const safetensors_tensor *t = safetensors_at(m->st, i);
+        int64_t len = 1;
+        for (int k = 0; k < t->ndim; k++) len *= t->shape[k];
+        g->parameters += len;
+    }
+    return model_infer_glimpse(m->st, m->style, request, g);
+}
+
+ddpm_status single_glimpse(const char *path, int weights, const settings *request, model_glimpse *g)
+{
+    model_file *m = calloc(1, sizeof *m);
+    if (!m) return ddpm_fail(DDPM_ENOMEM, "no memory to open %s", path);
+    ddpm_status s = open_weights(path, weights, m);
+    if (s == DDPM_OK) s = glimpse_of(m, request, g);
+    model_close(m);
+    return s;
 }

@@ -44,12 +44,12 @@ static ddpm_status find_tensors(const char *path, const torch_value *dict, state
 {
     *sd = (state_dict){ .path = path, .dict = dict, .skip = all_parallel(dict) ? sizeof PARALLEL - 1 : 0 };
     if (torch_kind_of(dict) != TORCH_KIND_DICT || !torch_len(dict))
-        return ddpm_fail(DDPM_EFORMAT, "%s holds no state dict: a %s stands in its place", path, torch_kind_name(torch_kind_of(dict)));
+        return ddpm_fail(DDPM_EFORMAT, "%s holds no state dict: %s stands in its place", path, torch_kind_name(torch_kind_of(dict)));
     for (size_t i = 0; i < torch_len(dict); i++) {
         const char *name = torch_as_string(torch_key(dict, i));
         const torch_tensor *t = torch_as_tensor(torch_at(dict, i));
         DDPM_TRY(check_name(path, name ? name + sd->skip : NULL));
-        if (!t) return ddpm_fail(DDPM_EFORMAT, "%s: \"%s\" is a %s, not a tensor; this is not a state dict", path, name, torch_kind_name(torch_kind_of(torch_at(dict, i))));
+        if (!t) return ddpm_fail(DDPM_EFORMAT, "%s: \"%s\" is %s, not a tensor; this is not a state dict", path, name, torch_kind_name(torch_kind_of(torch_at(dict, i))));
         sd->bytes += torch_tensor_len(t) * torch_dtype_bytes(t->dtype);
     }
     return DDPM_OK;
@@ -67,6 +67,8 @@ static ddpm_status choose_of_list(const char *path, const torch_value *list, int
 {
     const bool raw = weights == WEIGHTS_RAW;
     *dict = torch_at(list, raw ? RUNNER_MODEL : RUNNER_EMA);
+    if (torch_kind_of(torch_at(list, RUNNER_MODEL)) != TORCH_KIND_DICT)
+        return ddpm_fail(DDPM_EFORMAT, "%s holds no state dict: its list begins with %s", path, torch_kind_name(torch_kind_of(torch_at(list, RUNNER_MODEL))));
     if (!*dict) return ddpm_fail(DDPM_EINVAL, "%s has no averaged weights; use --weights raw", path);
     torch_as_int(torch_at(list, RUNNER_STEP), &said->step);
     say_weights(said, raw);

@@ -55,7 +55,7 @@ static ddpm_status read_queries(session *s, queries *q, int64_t asked)
     if (!q->pixels || !q->index || !q->distance || !q->sorted) return ddpm_fail(DDPM_ENOMEM, "no memory for %zu images of %s", room, image_set_word(q->set));
     DDPM_TRY(image_set_next(q->set, &w, (int)room, q->pixels, q->index, &q->n));
     s->bad += w.bad;
-    if (!q->n) return ddpm_fail(DDPM_EFORMAT, "none of the images of %s can be read", image_set_word(q->set));
+    if (!q->n) return ddpm_context(DDPM_EFORMAT, "none of the images of %s can be read; the last: ", image_set_word(q->set));
     return neighbours_new(q->pixels, (size_t)q->n, image_set_bytes(q->set), q == &s->samples ? s->nearest : 1, &q->near);
 }
 
@@ -82,7 +82,7 @@ static ddpm_status search_chunks(session *s, int room, uint8_t *images, int64_t 
         tell_progress(s, before, w.next, w.count);
     }
     s->bad += w.bad;
-    return s->n_data ? DDPM_OK : ddpm_fail(DDPM_EFORMAT, "none of the images of %s can be read", image_set_word(s->data));
+    return s->n_data ? DDPM_OK : ddpm_context(DDPM_EFORMAT, "none of the images of %s can be read; the last: ", image_set_word(s->data));
 }
 
 static ddpm_status search(session *s)

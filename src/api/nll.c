@@ -185,7 +185,7 @@ ddpm_status nll_measure(nll_session *s)
         if (status == DDPM_OK && n) status = measure_batch(s, &b, n);
     }
     release(&b);
-    if (status == DDPM_OK && !s->measured) return ddpm_fail(DDPM_EFORMAT, "none of the images can be read");
+    if (status == DDPM_OK && !s->measured) return ddpm_context(DDPM_EFORMAT, "none of the images can be read; the last: ");
     return status;
 }
 

@@ -80,7 +80,7 @@ const option settings_options[] = {
     /* training */
     { "data_dir", NULL, 0, OPT_STRING, AT(data_dir), "", 0, 0, NULL, GROUP_TRAIN | GROUP_PLAN | GROUP_NLL, "DATA", "Another spelling of the DATA argument." },
     { "preset", NULL, 0, OPT_STRING, AT(preset), "", 0, 0, NULL, GROUP_TRAIN | GROUP_SAMPLE | GROUP_INFO | GROUP_PLAN | GROUP_BENCH | GROUP_NLL | GROUP_CONVERT, "NAME", "A published configuration by name; `list` prints them." },
-    { "config", NULL, 0, OPT_STRING, AT(config), "", 0, 0, NULL, GROUP_TRAIN | GROUP_PLAN | GROUP_CALL, "FILE", "Read values from a file: JSON such as RUN/config.json, YAML (.yml, .yaml) with the same keys, or a configuration of ermongroup/ddim." },
+    { "config", NULL, 0, OPT_STRING, AT(config), "", 0, 0, NULL, GROUP_TRAIN | GROUP_SAMPLE | GROUP_INFO | GROUP_PLAN | GROUP_NLL | GROUP_CONVERT | GROUP_CALL, "FILE", "Read values from a file: JSON such as RUN/config.json, YAML (.yml, .yaml) with the same keys, or a configuration of ermongroup/ddim. Where nothing is trained only the model's values count." },
     { "batch_size", "batch", 0, OPT_INT, AT(batch_size), "0", 0, 1000000, NULL, TRAIN | GENERATE | GROUP_BENCH | GROUP_NLL, "N", "Images of a step (global), or computed at once; 0: 128 to train, 32 otherwise." },
     INT(microbatch, "-1", -1, 1000000, TRAIN, "Images computed at once, -1: chosen. Changes memory only, unless microbatch_reduce is sum."),
     CHOICE(microbatch_reduce, "mean", "mean|sum", TRAIN, "sum: add up the means of micro-batches, as improved-diffusion does."),
@@ -100,8 +100,8 @@ const option settings_options[] = {
     CHOICE(schedule_sampler, "uniform", "uniform|antithetic|loss-second-moment", TRAIN, "How training timesteps are drawn; the last, for use_kl, draws those with large losses more often."),
     REAL(min_snr_gamma, "0", 0, 1e9, TRAIN, "Min-SNR weighting of the gradients: the limit of the signal-to-noise ratio, usually 5; 0: none."),
     BOOL(flip, "false", TRAIN, "Mirror half of the training images."),
-    CHOICE(labels, "auto", "auto|folder|prefix|json|none", TRAIN | DRAW | GROUP_ENCODE | GROUP_PROGRESSIVE | GROUP_NLL | GROUP_DATA, "Where the classes of a folder of images come from."),
-    CHOICE(crop, "none", "none|celeba", TRAIN | DRAW | GROUP_ENCODE | GROUP_PROGRESSIVE | GROUP_NLL | GROUP_DATA, "Cut images before they are fitted; celeba: the face in CelebA's aligned pictures, as Song et al. do."),
+    CHOICE(labels, "auto", "auto|folder|prefix|json|none", TRAIN | DRAW | GROUP_ENCODE | GROUP_PROGRESSIVE | GROUP_NLL | GROUP_INFO | GROUP_DATA, "Where the classes of a folder of images come from."),
+    CHOICE(crop, "none", "none|celeba", TRAIN | DRAW | GROUP_ENCODE | GROUP_PROGRESSIVE | GROUP_NLL | GROUP_INFO | GROUP_DATA, "Cut images before they are fitted; celeba: the face in CelebA's aligned pictures, as Song et al. do."),
     BOOL(strict, "false", LOOP | DRAW | GROUP_ENCODE | GROUP_PROGRESSIVE | GROUP_NLL | GROUP_EVAL | GROUP_NEIGHBOURS | GROUP_DATA, "Stop at a bad image instead of skipping it."),
     REAL(val, "0", 0, 1e9, LOOP | GROUP_RUN, "Images held out for a validation loss: a share below 1, or a number."),
     INT(val_interval, "1000", 1, 1000000000, LOOP, "Steps between validation losses."),
@@ -240,12 +240,41 @@ ddpm_status settings_preset(settings *s, const char *name)
     return settings_set(s, "preset", name, ORIGIN_PRESET);
 }
 
-ddpm_status settings_sources(settings *s)
+static ddpm_status apply_preset(settings *s)
 {
     char name[OPTION_STRING_SIZE];
-    if (s->v.config[0]) DDPM_TRY(settings_read_file(s, s->v.config, ORIGIN_CONFIG));
     snprintf(name, sizeof name, "%s", s->v.preset);      /* which the preset's own values overwrite */
     return name[0] ? settings_preset(s, name) : DDPM_OK;
+}
+
+ddpm_status settings_sources(settings *s)
+{
+    if (s->v.config[0]) DDPM_TRY(settings_read_file(s, s->v.config, ORIGIN_CONFIG));
+    return apply_preset(s);
+}
+
+/* The rows that describe a model, of those that the file gives. */
+static ddpm_status add_model_rows(settings *s, const settings *file)
+{
+    for (int i = 0; settings_options[i].name; i++) {
+        char text[OPTION_TEXT_SIZE];
+        if (!(settings_options[i].groups & GROUP_MODEL) || file->origins[i] == ORIGIN_DEFAULT) continue;
+        options_print(settings_options, &file->v, i, text);
+        DDPM_TRY(options_set_row(settings_options, &s->v, s->origins, i, text, file->origins[i]));
+    }
+    return DDPM_OK;
+}
+
+ddpm_status settings_model_sources(settings *s)
+{
+    if (!s->v.config[0]) return apply_preset(s);
+    settings *file = malloc(sizeof *file);
+    if (!file) return ddpm_fail(DDPM_ENOMEM, "no memory for a configuration");
+    settings_defaults(file);
+    ddpm_status status = settings_read_file(file, s->v.config, ORIGIN_CONFIG);
+    if (status == DDPM_OK) status = add_model_rows(s, file);
+    free(file);
+    return status == DDPM_OK ? apply_preset(s) : status;
 }
 
 /* improved-diffusion's table, guided-diffusion's for its sizes, four levels or what the size allows otherwise. */

@@ -126,12 +126,18 @@ ddpm_status settings_from_json(settings *s, const json *object, const char *wher
 /* A value of such an object as text on a command line; lists may be arrays or text. EINVAL: neither a scalar nor a list. */
 ddpm_status settings_json_text(const json *value, const char *where, const char *key, char *text, size_t size);
 
+/* A file of settings by its ending: .json, or .yml and .yaml. The document of either, freed by json_free. */
+bool        settings_is_file(const char *path);
+ddpm_status settings_read_document(const char *path, json **document);
+
 /* RUN/config.json or --config, in JSON or (.yml, .yaml) YAML: { "values": {...} }, a bare object of keys, or
  * a configuration of ermongroup/ddim. */
 ddpm_status settings_read_file(settings *s, const char *path, option_origin origin);
 
 /* The values of --config and --preset, where they are set, below what is set already. */
 ddpm_status settings_sources(settings *s);
+/* The same for commands that train nothing: what the file says of a training (steps, batch_size) must not reach them. */
+ddpm_status settings_model_sources(settings *s);
 
 /* Resolve what depends on other values: flags of improved-diffusion into ours (predict_xstart -> prediction,
  * learn_sigma and sigma_small -> variance), defaults by image size (channel_mult). Contradictions: EINVAL. */

@@ -91,10 +91,14 @@ ddpm_status settings_from_json(settings *s, const json *object, const char *wher
 
 static bool is_yaml(const char *path) { return file_has_ending(path, ".yml") || file_has_ending(path, ".yaml"); }
 
+bool settings_is_file(const char *path) { return file_has_ending(path, ".json") || is_yaml(path); }
+
+ddpm_status settings_read_document(const char *path, json **document) { return (is_yaml(path) ? yaml_read_file : json_read_file)(path, document); }
+
 ddpm_status settings_read_file(settings *s, const char *path, option_origin origin)
 {
     json *j = NULL;
-    DDPM_TRY((is_yaml(path) ? yaml_read_file : json_read_file)(path, &j));
+    DDPM_TRY(settings_read_document(path, &j));
     const json *values = json_get(j, "values");
     if (!values) values = j;
     const ddpm_status status = config_is_ermongroup(j) ? config_from_ermongroup(s, j, path)

@@ -1,5 +1,6 @@
 #include "api/statistics.h"
 
+#include "api/eval_parts.h"
 #include "base/checked.h"
 #include "io/file.h"
 #include "io/npz.h"
@@ -66,6 +67,25 @@ static ddpm_status check_symmetric(const source *f, const char *name, const stat
     return DDPM_OK;
 }
 
+/* To store a covariance of k numbers in float32 moves its eigenvalues by at most 2^-24 k^1/2 of the largest, less than this for LINALG_MAX_DIMS. */
+#define ROUNDING 1e-5
+
+static ddpm_status check_positive(const source *f, const char *name, const statistics *s)
+{
+    const size_t k = s->dims;
+    double *a = reallocarray(NULL, k * k, sizeof *a), *w = calloc(k, sizeof *w);
+    ddpm_status status = a && w ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for the eigenvalues of \"%s\" in %s", name, f->path);
+    if (status == DDPM_OK) {
+        memcpy(a, s->covariance, k * k * sizeof *a);
+        status = linalg_eigen(k, a, false, w);
+    }
+    if (status == DDPM_OK && w[0] < 0 && -w[0] > ROUNDING * fabs(w[k - 1]))
+        status = ddpm_fail(DDPM_EFORMAT, "%s: \"%s\" has the eigenvalue %.6g (the largest is %.6g), so it is no covariance", f->path, name, w[0], w[k - 1]);
+    free(a);
+    free(w);
+    return status;
+}
+
 static ddpm_status read_gaussian(const source *f, bool spatial, statistics *s)
 {
     const char *mu = spatial ? "mu_s" : "mu", *sigma = spatial ? "sigma_s" : "sigma";
@@ -74,7 +94,8 @@ static ddpm_status read_gaussian(const source *f, bool spatial, statistics *s)
     s->dims = rows[0];
     if (s->dims > LINALG_MAX_DIMS) return ddpm_fail(DDPM_EFORMAT, "%s: \"%s\" has %zu numbers; up to %d are possible", f->path, mu, s->dims, LINALG_MAX_DIMS);
     DDPM_TRY(read_reals(f, sigma, 2, (size_t[2]){ s->dims, s->dims }, &s->covariance));
-    return check_symmetric(f, sigma, s);
+    DDPM_TRY(check_symmetric(f, sigma, s));
+    return check_positive(f, sigma, s);
 }
 
 static ddpm_status read_map(const source *f, statistics *s)
@@ -113,6 +134,7 @@ ddpm_status statistics_read(const char *path, bool spatial, statistics *s)
     ddpm_status status = DDPM_OK;
     if (!spatial || npz_reader_has(f.z, "mu_s")) status = read_gaussian(&f, spatial, s);
     if (status == DDPM_OK && !spatial) status = read_map(&f, s);
+    if (status == DDPM_OK) status = features_read_space(f.z, path, s->space);
     npz_reader_free(f.z);
     return status;
 }
@@ -127,12 +149,19 @@ void statistics_free(statistics *s)
 
 /* --- writing --------------------------------------------------------------------------------- */
 
+static ddpm_status write_space(npz_writer *w, const statistics *s)
+{
+    const int64_t length = (int64_t)strlen(s->space);
+    return length ? npz_writer_add(w, "space", "|u1", &length, 1, s->space) : DDPM_OK;
+}
+
 static ddpm_status write_arrays(npz_writer *w, const statistics *s)
 {
     const int64_t k = (int64_t)s->dims, pixels = (int64_t)s->map.dims, one = 1, five = 5;
     const double images[5] = { (double)s->count, (double)s->fitted, s->h, s->w, s->c };
     DDPM_TRY(npz_writer_add(w, "mu", "<f8", &k, 1, s->mean));
     DDPM_TRY(npz_writer_add(w, "sigma", "<f8", (int64_t[]){ k, k }, 2, s->covariance));
+    DDPM_TRY(write_space(w, s));
     if (!s->map.axes) return DDPM_OK;
     DDPM_TRY(npz_writer_add(w, "axes", "<f8", (int64_t[]){ k, pixels }, 2, s->map.axes));
     DDPM_TRY(npz_writer_add(w, "centre", "<f8", &pixels, 1, s->map.mean));
@@ -162,7 +191,7 @@ static ddpm_status distance(const statistics *a, const statistics *b, frechet_re
     return s;
 }
 
-/* The same space: as many numbers, and the same axes where either file has axes. */
+/* The same space: as many numbers, the same name or none, and the same axes where either file has axes. */
 static ddpm_status check_same_space(const char *a_path, const statistics *a, const char *b_path, const statistics *b)
 {
     if (a->dims != b->dims)
@@ -170,12 +199,12 @@ static ddpm_status check_same_space(const char *a_path, const statistics *a, con
     const size_t n = a->dims * a->map.dims;
     const bool mapped = a->map.axes && b->map.axes, same = mapped && a->map.dims == b->map.dims && !memcmp(a->map.axes, b->map.axes, n * sizeof *a->map.axes) &&
                                                            !memcmp(a->map.mean, b->map.mean, a->map.dims * sizeof *a->map.mean);
-    if (same || (!a->map.axes && !b->map.axes)) return DDPM_OK;
+    if (same || (!a->map.axes && !b->map.axes)) return features_same_names(a_path, a->space, b_path, b->space);
     return ddpm_fail(DDPM_EINVAL, "%s and %s are of different features (their axes differ); measure one set of images against the other's statistics", a_path, b_path);
 }
 
-/* mapped: the features are ours. */
-typedef struct { frechet_result r; size_t dims; bool mapped; } pair_result;
+/* mapped: the features are ours. count: images of a and b, 0 where the file does not say. */
+typedef struct { frechet_result r; size_t dims; bool mapped; int64_t count[2]; char space[FEATURES_SPACE_SIZE]; } pair_result;
 
 static ddpm_status measure_pair(const char *a_path, const char *b_path, bool spatial, pair_result *p)
 {
@@ -187,6 +216,9 @@ static ddpm_status measure_pair(const char *a_path, const char *b_path, bool spa
         if (s == DDPM_OK) s = distance(&a, &b, &p->r);
         p->dims = a.dims;
         p->mapped = a.map.axes != NULL;
+        p->count[0] = a.count;
+        p->count[1] = b.count;
+        memcpy(p->space, a.space, sizeof p->space);
     }
     statistics_free(&a);
     statistics_free(&b);
@@ -200,8 +232,11 @@ static ddpm_status print(const char *a, const char *b, const pair_result *whole,
     if (!f) return ddpm_fail(DDPM_ENOMEM, "no memory for the result");
     fprintf(f, "Frechet distance %.4f of the statistics in %s and %s, %zu features\n", whole->r.distance, a, b, whole->dims);
     fprintf(f, "  of this %.4f is the distance of the means\n", whole->r.of_means);
+    eval_print_clamped(f, &whole->r, SIZE_MAX, whole->dims);
+    if (whole->space[0]) fprintf(f, "The features are of the space %s.\n", whole->space);
     if (spatial->dims) fprintf(f, "spatial features (sFID): %.4f, %zu features\n", spatial->r.distance, spatial->dims);
     if (whole->mapped) fprintf(f, "This is not an FID: the features are principal components of the pixels.\n");
+    else if (whole->space[0]) fprintf(f, features_are_inception(whole->space) ? "This is an FID.\n" : "This is not an FID.\n");
     else fprintf(f, "This is an FID where both files are of the same Inception network; the files do not say.\n");
     return fclose(f) == 0 ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for the result");
 }
@@ -218,8 +253,12 @@ ddpm_status statistics_compare(const char *a, const char *b, char **text, json *
     json_put_string(o, "schema", "ddpm-eval-statistics-1");
     json_put_string(o, "samples", a);
     json_put_string(o, "reference", b);
+    json_put(o, "space", whole.space[0] ? json_new_string(whole.space) : json_new_null());
     json_put_int(o, "features", (int64_t)whole.dims);
     json_put_real(o, "frechet", whole.r.distance);
     json_put_real(o, "of_means", whole.r.of_means);
+    json_put_real(o, "clamped", whole.r.clamped);
+    json_put_int(o, "n_samples", whole.count[0]);
+    json_put_int(o, "n_reference", whole.count[1]);
     return json_put(o, "frechet_spatial", spatial.dims ? json_new_real(spatial.r.distance) : json_new_null());
 }

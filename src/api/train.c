@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { VAL_SEED = 0x76616c, MAX_DECODERS = 64 };
 
@@ -227,10 +228,17 @@ static ddpm_status start(train_session *t)
 
 /* --- the command ------------------------------------------------------------------ */
 
-static ddpm_status choose_folder(train_session *t)
+static bool same_folder(const char *a, const char *b)
+{
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+static ddpm_status choose_folder(train_session *t, const char *data)
 {
     const char *out = t->s->v.output;
     if (!out[0]) return ddpm_fail(DDPM_EINVAL, "no run folder; give -o RUN");
+    if (same_folder(out, data)) return ddpm_fail(DDPM_EINVAL, "-o %s holds the images, and a run writes pictures of its own; use another folder", out);
     if (snprintf(t->run, sizeof t->run, "%s", out) >= RUN_PATH_SIZE) return ddpm_fail(DDPM_EINVAL, "-o: the path is too long");
     if (file_exists(out) && !file_is_dir(out)) return ddpm_fail(DDPM_EINVAL, "-o %s is a file; a run needs a folder", out);
     char config[MODEL_PATH_SIZE];
@@ -276,13 +284,13 @@ static ddpm_status tell(const train_session *t, const char *data)
     tool_message(t->ev, "network of %zu parameters, T = %d, loss %s; on %s with %s kernels, %d threads, %s (%s)",
                  nn_params_total(trainer_get_state(t->tr)->params), t->p.s->T, loss_type_name(settings_loss(t->s)), t->e.backend->name,
                  t->e.backend->isa, pool_threads(t->e.threads), engine_precision(&t->e), t->e.reason);
-    tool_message(t->ev, "memory of the training step: %.0f MB", (double)trainer_bytes(t->tr) / 1e6);
+    tool_message(t->ev, "weights, averages, gradients and activations: %.0f MB; `ddpm plan train` counts the whole process", (double)trainer_bytes(t->tr) / 1e6);
     return DDPM_OK;
 }
 
 static ddpm_status prepare(train_session *t, const char *data, const char *command)
 {
-    DDPM_TRY(choose_folder(t));
+    DDPM_TRY(choose_folder(t, data));
     DDPM_TRY(adopt_run(t));
     DDPM_TRY(open_data(t, data));
     DDPM_TRY(resolve(t));

@@ -21,7 +21,8 @@ typedef struct dataset_reader dataset_reader;
 
 /* Where labels come from. FOLDER: the first sub-folder; PREFIX: the file name up to
  * its first '_'; JSON: a list beside the files, dataset.json of {"labels": [["a/b.png", 3], ...]} or
- * {"labels": {"a/b.png": "cat", ...}}, or metadata.jsonl of {"file_name": "a/b.png", "label": 3} lines.
+ * {"labels": {"a/b.png": "cat", ...}}, or metadata.jsonl of {"file_name": "a/b.png", "label": 3} lines; for a part also in
+ * the folder above it, with names that begin with the part's.
  * AUTO: what the format stores; for files JSON where there are labels in such a list, else
  * FOLDER with two or more sub-folders that hold all images, else PREFIX when every
  * name has one and there are two to count / 2 different ones, else NONE. */
@@ -31,6 +32,10 @@ typedef enum { DATASET_LABELS_AUTO, DATASET_LABELS_FOLDER, DATASET_LABELS_PREFIX
 /* CELEBA: of the aligned pictures of CelebA, 178 x 218, the 128 x 128 about the face that Song et al. take
  * (ermongroup/ddim, datasets/__init__.py: centre at column 89, row 121). */
 typedef enum { DATASET_CROP_NONE, DATASET_CROP_CELEBA } dataset_crop;
+
+/* Whether a folder is a run of `ddpm train`. Its pictures are drawn ones: as DATA it is refused (DDPM_EINVAL), and inside of a
+ * folder of pictures it is left out. */
+bool dataset_is_run(const char *path);
 
 /* All zero is a good default. */
 typedef struct {

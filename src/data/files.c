@@ -15,6 +15,8 @@ static const size_t max_file_bytes = (size_t)1 << 29;
 
 struct files {
     char     *root;
+    char     *above;         /* of a part, the folder it lies in */
+    const char *part;        /* its name */
     char    **name;          /* [count] */
     int64_t   count, capacity;
     bool      zipped;
@@ -24,6 +26,16 @@ struct files {
 };
 
 static ddpm_status no_memory(void) { return ddpm_fail(DDPM_ENOMEM, "out of memory for the list of a data set's images"); }
+
+static bool has_entry(const char *folder, const char *name)
+{
+    char *path = path_join(folder, name);
+    const bool there = path && file_exists(path);
+    free(path);
+    return there;
+}
+
+bool dataset_is_run(const char *path) { return has_entry(path, "config.json") && (has_entry(path, "log.jsonl") || has_entry(path, "checkpoints")); }
 
 /* --- listing --------------------------------------------------------------------------------- */
 
@@ -55,10 +67,11 @@ static ddpm_status scan_entry(files *f, const char *below, const char *name, int
     struct stat st;
     const bool image_name = image_has_ending(name);
     const bool there = path && (image_name ? stat(path, &st) : lstat(path, &st)) == 0;
+    const bool folder = there && S_ISDIR(st.st_mode) && !dataset_is_run(path);
     free(path);
     if (there && image_name && S_ISREG(st.st_mode)) return add(f, relative);
     ddpm_status s = path ? DDPM_OK : no_memory();
-    if (there && S_ISDIR(st.st_mode)) s = scan(f, relative, depth + 1);
+    if (folder) s = scan(f, relative, depth + 1);
     free(relative);
     return s;
 }
@@ -143,6 +156,20 @@ static ddpm_status open_listed(const char *path, ddpm_status (*list)(files *f), 
 }
 
 ddpm_status files_open_folder(const char *root, files **f) { return open_listed(root, list_folder, f); }
+
+ddpm_status files_open_part(const char *path, const char *part, files **f)
+{
+    *f = NULL;
+    char *root = path_join(path, part), *above = strdup(path);
+    const ddpm_status s = root && above ? files_open_folder(root, f) : no_memory();
+    free(root);
+    if (s == DDPM_OK) {
+        (*f)->above = above;
+        (*f)->part = part;
+    } else free(above);
+    return s;
+}
+
 ddpm_status files_open_zip(const char *path, files **f)    { return open_listed(path, list_zip, f); }
 ddpm_status files_open_single(const char *path, files **f) { return open_listed(path, list_single, f); }
 
@@ -152,6 +179,7 @@ void files_close(files *f)
     for (int64_t i = 0; i < f->count; i++) free(f->name[i]);
     free(f->name);
     free(f->inside);
+    free(f->above);
     free(f->root);
     torch_zip_close(&f->zip);
     file_map_close(&f->map);
@@ -161,6 +189,8 @@ void files_close(files *f)
 int64_t            files_count(const files *f) { return f->count; }
 const char *const *files_names(const files *f) { return (const char *const *)f->name; }
 const char        *files_root(const files *f)  { return f->root; }
+const char        *files_part(const files *f)  { return f->part; }
+const char        *files_above(const files *f) { return f->above; }
 
 /* --- reading --------------------------------------------------------------------------------- */
 
@@ -176,9 +206,9 @@ static ddpm_status read_zipped(const files *f, const char *name, size_t most, ui
     return torch_zip_read(&f->zip, e, bytes);
 }
 
-static ddpm_status read_file(const files *f, const char *name, size_t most, bool optional, uint8_t **bytes, size_t *len)
+static ddpm_status read_file(const char *folder, const char *name, size_t most, bool optional, uint8_t **bytes, size_t *len)
 {
-    char *path = path_join(f->root, name);
+    char *path = path_join(folder, name);
     if (!path) return no_memory();
     const ddpm_status s = optional && !file_exists(path) ? DDPM_OK : file_read_all(path, most, bytes, len);
     free(path);
@@ -188,11 +218,17 @@ static ddpm_status read_file(const files *f, const char *name, size_t most, bool
 ddpm_status files_read(const files *f, int64_t i, uint8_t **bytes, size_t *len)
 {
     *bytes = NULL;
-    return f->zipped ? read_zipped(f, f->name[i], max_file_bytes, bytes, len) : read_file(f, f->name[i], max_file_bytes, false, bytes, len);
+    return f->zipped ? read_zipped(f, f->name[i], max_file_bytes, bytes, len) : read_file(f->root, f->name[i], max_file_bytes, false, bytes, len);
 }
 
 ddpm_status files_read_named(const files *f, const char *name, size_t most, uint8_t **bytes, size_t *len)
 {
     *bytes = NULL;
-    return f->zipped ? read_zipped(f, name, most, bytes, len) : read_file(f, name, most, true, bytes, len);
+    return f->zipped ? read_zipped(f, name, most, bytes, len) : read_file(f->root, name, most, true, bytes, len);
+}
+
+ddpm_status files_read_above(const files *f, const char *name, size_t most, uint8_t **bytes, size_t *len)
+{
+    *bytes = NULL;
+    return read_file(f->above, name, most, true, bytes, len);
 }

@@ -37,7 +37,7 @@ static ddpm_status has_parts(const char *path, bool *parts)
         char *sub = names[i][0] == '.' ? NULL : path_join(path, names[i]);
         bool is_part = false;
         for (size_t k = 0; k < sizeof known / sizeof *known; k++) is_part = is_part || strcmp(names[i], known[k]) == 0;
-        const bool is_dir = sub && file_is_dir(sub);
+        const bool is_dir = sub && file_is_dir(sub) && !dataset_is_run(sub);
         train = train || (is_dir && strcmp(names[i], "train") == 0);
         others = others || (is_dir ? !is_part : image_has_ending(names[i]));
         free(sub);
@@ -47,17 +47,26 @@ static ddpm_status has_parts(const char *path, bool *parts)
     return DDPM_OK;
 }
 
-/* The folder of the part asked for; of "train" when none was named and there are parts. */
-static ddpm_status folder_root(const char *path, dataset_part part, char **root)
+/* The part asked for; "train" when none was named and there are parts; NULL: the folder as it is. */
+static ddpm_status folder_part(const char *path, dataset_part part, const char **name)
 {
     bool parts = part != PART_ANY;
     if (!parts) DDPM_TRY(has_parts(path, &parts));
-    const char *name = part == PART_TEST ? "test" : "train";
-    *root = parts ? path_join(path, name) : strdup(path);
-    if (!*root) return no_memory();
-    if (!parts || file_is_dir(*root)) return DDPM_OK;
-    free(*root);
-    return ddpm_fail(DDPM_EIO, "%s has no sub-folder %s", path, name);
+    *name = !parts ? NULL : part == PART_TEST ? "test" : "train";
+    if (!parts) return DDPM_OK;
+    char *root = path_join(path, *name);
+    const ddpm_status s = !root ? no_memory() : file_is_dir(root) ? DDPM_OK : ddpm_fail(DDPM_EIO, "%s has no sub-folder %s", path, *name);
+    free(root);
+    return s;
+}
+
+static ddpm_status list_folder(const char *path, dataset_part part, files **out)
+{
+    const char *name;
+    DDPM_TRY(folder_part(path, part, &name));
+    if (name) return files_open_part(path, name, out);
+    if (!dataset_is_run(path)) return files_open_folder(path, out);
+    return ddpm_fail(DDPM_EINVAL, "%s is a run, and its pictures are samples, not data; name a folder that holds only images", path);
 }
 
 /* --- sizes --------------------------------------------------------------------------------- */
@@ -77,7 +86,7 @@ static ddpm_status probe_file(const folder *f, int64_t index, int *w, int *h, in
 static ddpm_status size_mismatch(const folder *f, int64_t a, int ah, int aw, int64_t b, int bh, int bw)
 {
     return ddpm_fail(DDPM_EFORMAT, "%s holds images of different sizes: %s is %dx%d, %s is %dx%d (width x height); "
-                     "--image_size N fits all of them to one size", files_root(f->files), files_names(f->files)[a], aw, ah, files_names(f->files)[b], bw, bh);
+                     "--image_size N, here or in `ddpm data pack`, fits all of them to one size", files_root(f->files), files_names(f->files)[a], aw, ah, files_names(f->files)[b], bw, bh);
 }
 
 /* Adds one file's header to what is known; the first readable one sets the size. */
@@ -118,11 +127,7 @@ static ddpm_status list_files(const dataset *d, dataset_part part, files **out)
     if (d->format != &dataset_folder && part != PART_ANY) return ddpm_fail(DDPM_EINVAL, "%s has no parts; leave out :train or :test", d->path);
     if (d->format == &dataset_file) return files_open_single(d->path, out);
     if (d->format == &dataset_zip) return files_open_zip(d->path, out);
-    char *root;
-    DDPM_TRY(folder_root(d->path, part, &root));
-    const ddpm_status s = files_open_folder(root, out);
-    free(root);
-    return s;
+    return list_folder(d->path, part, out);
 }
 
 static ddpm_status folder_open(dataset *d, dataset_part part, const dataset_options *o)
@@ -146,8 +151,8 @@ static ddpm_status folder_open(dataset *d, dataset_part part, const dataset_opti
 static ddpm_status check_shape(const dataset *d, const folder *f, int64_t index, const image *im)
 {
     if (!f->sized && (im->w != d->w || im->h != d->h))
-        return ddpm_fail(DDPM_EFORMAT, "%s/%s is %dx%d, other images are %dx%d (width x height); --image_size N fits all of them "
-                         "to one size", files_root(f->files), files_names(f->files)[index], im->w, im->h, d->w, d->h);
+        return ddpm_fail(DDPM_EFORMAT, "%s/%s is %dx%d, other images are %dx%d (width x height); --image_size N, here or in "
+                         "`ddpm data pack`, fits all of them to one size", files_root(f->files), files_names(f->files)[index], im->w, im->h, d->w, d->h);
     if (!f->coloured && d->c == 1 && im->c >= 3)
         return ddpm_fail(DDPM_EFORMAT, "%s/%s has colours, other images are grey; ask for a number of channels",
                          files_root(f->files), files_names(f->files)[index]);

@@ -212,7 +212,7 @@ static ddpm_status classes_from_values(const char *path, const char *source, con
 }
 
 /* Entries of files, from whichever list there is. `trees` own what the entries borrow. */
-typedef struct { json **trees; size_t n_trees; json_entry *entry; size_t n; const char *source; } label_list;
+typedef struct { json **trees; size_t n_trees; json_entry *entry; size_t n; const char *folder, *source; } label_list;
 
 static void list_free(label_list *l)
 {
@@ -278,8 +278,10 @@ static ddpm_status list_from_lines(const char *path, const char *text, size_t le
     return entries_sort(path, l->entry, l->n);
 }
 
+typedef ddpm_status (*list_opener)(const files *f, const char *name, size_t most, uint8_t **bytes, size_t *len);
+
 /* l->source stays NULL where there is no list. */
-static ddpm_status list_read(const files *f, label_list *l)
+static ddpm_status list_read_in(const files *f, const char *folder, list_opener open, label_list *l)
 {
     static const struct { const char *name; ddpm_status (*read)(const char *path, const char *text, size_t len, label_list *l); } lists[] = {
         {"dataset.json", list_from_dataset_json}, {"metadata.jsonl", list_from_lines},
@@ -288,9 +290,10 @@ static ddpm_status list_read(const files *f, label_list *l)
     for (size_t i = 0; i < sizeof lists / sizeof *lists && s == DDPM_OK && !l->source; i++) {
         uint8_t *text = NULL;
         size_t len;
-        s = files_read_named(f, lists[i].name, MAX_LIST_BYTES, &text, &len);
+        s = open(f, lists[i].name, MAX_LIST_BYTES, &text, &len);
         if (s != DDPM_OK || !text) continue;
-        char *path = path_join(files_root(f), lists[i].name);
+        char *path = path_join(folder, lists[i].name);
+        l->folder = folder;
         l->source = lists[i].name;
         s = path ? lists[i].read(path, (const char *)text, len, l) : no_memory();
         free(path);
@@ -299,10 +302,30 @@ static ddpm_status list_read(const files *f, label_list *l)
     return s;
 }
 
+/* Of a list of several parts, the entries of one, with names that begin below it; their order stays. */
+static void list_keep_part(label_list *l, const char *part)
+{
+    const size_t len = strlen(part);
+    size_t kept = 0;
+    for (size_t i = 0; i < l->n; i++)
+        if (!strncmp(l->entry[i].file, part, len) && l->entry[i].file[len] == '/') l->entry[kept++] = (json_entry){l->entry[i].file + len + 1, l->entry[i].label};
+    l->n = kept;
+}
+
+/* A part's own list counts before the one of all parts. */
+static ddpm_status list_read(const files *f, label_list *l)
+{
+    DDPM_TRY(list_read_in(f, files_root(f), files_read_named, l));
+    if (l->source || !files_part(f)) return DDPM_OK;
+    DDPM_TRY(list_read_in(f, files_above(f), files_read_above, l));
+    list_keep_part(l, files_part(f));
+    return DDPM_OK;
+}
+
 static ddpm_status classes_from_list(const files *f, const label_list *l, dataset_classes *c)
 {
     const int64_t count = files_count(f);
-    char *path = path_join(files_root(f), l->source);
+    char *path = path_join(l->folder, l->source);
     const json **label = calloc((size_t)count, sizeof *label);
     ddpm_status s = path && label ? DDPM_OK : no_memory();
     if (s == DDPM_OK) s = entries_match(path, l->entry, l->n, files_names(f), count, label);

@@ -18,6 +18,7 @@ struct loader_source {
     uint8_t *cache;                /* [cached,h,w,c]                                    */
     atomic_uchar *state;           /* [images of the set]                               */
     atomic_llong bad;
+    _Atomic(char *) reason;        /* why the first bad image is bad; NULL: none was */
     float scaled[256];             /* of every byte                                     */
 };
 
@@ -97,6 +98,7 @@ ddpm_status loader_source_new(const dataset *d, const loader_options *o, loader_
 void loader_source_free(loader_source *s)
 {
     if (!s) return;
+    free(atomic_load(&s->reason));
     free(s->cache);
     free(s->state);
     free(s);
@@ -132,6 +134,13 @@ static void cache_put(loader_source *s, int64_t index, const uint8_t *pixels)
     atomic_store_explicit(&s->state[index], CACHED, memory_order_release);
 }
 
+/* Sentences belong to threads, and the one that finds no good image may not be the one that read them. */
+static void keep_reason(loader_source *s)
+{
+    char *none = NULL, *why = atomic_load(&s->reason) ? NULL : strdup(ddpm_last_error());
+    if (why && !atomic_compare_exchange_strong(&s->reason, &none, why)) free(why);
+}
+
 /* *pixels: the image, borrowed from the data set, the cache or the scratch. A bad one is noted. */
 static ddpm_status image_get(loader_source *s, source_scratch *t, int64_t index, const uint8_t **pixels)
 {
@@ -147,6 +156,7 @@ static ddpm_status image_get(loader_source *s, source_scratch *t, int64_t index,
     const ddpm_status status = dataset_read(s->data, t->reader, index, t->pixels, NULL);
     if (status == DDPM_OK) cache_put(s, index, t->pixels);
     unsigned char expected = UNKNOWN;
+    if (status == DDPM_EFORMAT) keep_reason(s);
     if (status == DDPM_EFORMAT && atomic_compare_exchange_strong(&s->state[index], &expected, BAD)) {
         atomic_fetch_add(&s->bad, 1);
         if (!s->o.strict) log_warn("%s (skipped; the next good image takes its place)", ddpm_last_error());
@@ -164,7 +174,8 @@ static ddpm_status image_get_good(loader_source *s, source_scratch *t, int64_t p
         const ddpm_status status = image_get(s, t, *index, pixels);
         if (status != DDPM_EFORMAT || s->o.strict) return status;
     }
-    return ddpm_fail(DDPM_EFORMAT, "%s: none of the %lld images can be read", dataset_name(s->data), (long long)s->count);
+    const char *why = atomic_load(&s->reason);
+    return ddpm_fail(DDPM_EFORMAT, "%s: none of the %lld images can be read; the first: %s", dataset_name(s->data), (long long)s->count, why ? why : "out of memory");
 }
 
 /* Bytes to [-1,1]; `flip` mirrors each row. */

@@ -1,5 +1,6 @@
 #include "data/pack.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,6 +28,7 @@ typedef struct {
     sha256_state hash;
     int32_t *label;                  /* [count of the set], of the images kept  */
     int64_t kept, skipped;
+    char reason[512];                /* why the first of the skipped failed     */
 } packing;
 
 static ddpm_status no_memory(void) { return ddpm_fail(DDPM_ENOMEM, "out of memory for packing a data set"); }
@@ -45,7 +47,7 @@ static ddpm_status image_failed(packing *k, int place)
 {
     const char *why = k->sentence[place] ? k->sentence[place] : "out of memory";
     if (k->status[place] != DDPM_EFORMAT || k->strict) return ddpm_fail(k->status[place], "%s", why);
-    k->skipped++;
+    if (!k->skipped++) snprintf(k->reason, sizeof k->reason, "%s", why);
     log_warn("%s (left out)", why);
     return DDPM_OK;
 }
@@ -105,7 +107,8 @@ static ddpm_status put_images(packing *k, pool *p)
         DDPM_TRY(put(k, k->pixels, (size_t)n * k->image_len));
         if (k->watch) DDPM_TRY(k->watch->step(k->watch->ctx, k->first + places, all));
     }
-    return k->kept ? DDPM_OK : ddpm_fail(DDPM_EFORMAT, "%s: none of the %lld images can be read", dataset_name(k->d), (long long)k->skipped);
+    if (k->kept) return DDPM_OK;
+    return ddpm_fail(DDPM_EFORMAT, "%s: none of the %lld images can be read; the first: %s", dataset_name(k->d), (long long)k->skipped, k->reason);
 }
 
 /* The caller frees *text. */

@@ -249,6 +249,18 @@ static ddpm_status op_real(pickle_machine *m)
     return DDPM_OK;
 }
 
+static ddpm_status push_bytes(pickle_machine *m, int kind, const uint8_t *b, size_t n)
+{
+    torch_value *v = NULL;
+    DDPM_TRY(pickle_value(m, kind, &v));
+    v->u.bytes.at = b;
+    v->u.bytes.len = n;
+    return push(m, v);
+}
+
+/* Where arrays are read, what is kept as a text, such as the keys of a dictionary. */
+static bool is_text(const uint8_t *bytes, size_t len) { return len < MAX_LINE && !memchr(bytes, 0, len); }
+
 static ddpm_status take_text(pickle_machine *m, int size_bytes)
 {
     uint64_t n = 0;
@@ -256,6 +268,7 @@ static ddpm_status take_text(pickle_machine *m, int size_bytes)
     torch_value *v = NULL;
     DDPM_TRY(take_number(m, size_bytes, &n));
     DDPM_TRY(take(m, (size_t)n, &b));
+    if (m->p->arrays && !is_text(b, (size_t)n)) return push_bytes(m, PICKLE_TEXT, b, (size_t)n);
     if (memchr(b, 0, (size_t)n)) return pickle_fail(m, "a text contains a zero byte");
     DDPM_TRY(push_kind(m, TORCH_KIND_STRING, &v));
     char *text = pickle_alloc(m->p, (size_t)n + 1);
@@ -275,19 +288,15 @@ static ddpm_status take_bytes(pickle_machine *m, int size_bytes)
 {
     uint64_t n = 0;
     const uint8_t *b = NULL;
-    torch_value *v = NULL;
     const size_t start = m->at;
     if (!m->p->arrays) return not_allowed(m);
     DDPM_TRY(take_number(m, size_bytes, &n));
     DDPM_TRY(take(m, (size_t)n, &b));
-    if (n < MAX_LINE && !memchr(b, 0, (size_t)n)) {
+    if (is_text(b, (size_t)n)) {
         m->at = start;
         return take_text(m, size_bytes);
     }
-    DDPM_TRY(pickle_value(m, PICKLE_BYTES, &v));
-    v->u.bytes.at = b;
-    v->u.bytes.len = (size_t)n;
-    return push(m, v);
+    return push_bytes(m, PICKLE_BYTES, b, (size_t)n);
 }
 
 static ddpm_status op_bytes4(pickle_machine *m) { return take_bytes(m, 4); }
@@ -539,58 +548,6 @@ static ddpm_status run(pickle_machine *m)
     return DDPM_OK;
 }
 
-/* --- the check of what came out ------------------------------------------------------------------ */
-
-int pickle_compare_keys(const torch_value *a, const torch_value *b)
-{
-    if (a->kind != b->kind) return a->kind == TORCH_KIND_INT ? -1 : 1;
-    return a->kind == TORCH_KIND_INT ? (a->u.i > b->u.i) - (a->u.i < b->u.i) : strcmp(a->u.text, b->u.text);
-}
-
-static int compare_places(const void *a, const void *b)
-{
-    torch_value *const *const *s = a, *const *const *t = b;
-    return pickle_compare_keys(**s, **t);
-}
-
-static ddpm_status sort_keys(pickle_machine *m, torch_value *v)
-{
-    const size_t n = v->u.c.n / 2;
-    if (!n) return DDPM_OK;
-    v->u.c.order = pickle_alloc(m->p, n * sizeof *v->u.c.order);
-    if (!v->u.c.order) return pickle_no_memory(m);
-    for (size_t i = 0; i < n; i++) v->u.c.order[i] = &v->u.c.items[2 * i];
-    qsort(v->u.c.order, n, sizeof *v->u.c.order, compare_places);
-    for (size_t i = 1; i < n; i++)
-        if (!compare_places(&v->u.c.order[i - 1], &v->u.c.order[i])) return pickle_fail(m, "a dictionary has two equal keys");
-    return DDPM_OK;
-}
-
-enum { NEW, OPEN, DONE };
-
-/* At most TORCH_MAX_DEPTH frames deep. A value met again is not walked again. */
-static ddpm_status check(pickle_machine *m, torch_value *v, int depth)
-{
-    if (v->kind >= TORCH_KIND_COUNT) return pickle_fail(m, "a storage or a global stands where a value belongs");
-    if (v->kind == TORCH_KIND_TENSOR && !v->u.tensor->storage) return pickle_fail(m, "an array has no contents");
-    if (v->state == OPEN) return pickle_fail(m, "a container holds itself");
-    if (depth + v->height >= TORCH_MAX_DEPTH) return pickle_fail(m, "values nest too deeply");
-    if (v->state == DONE) return DDPM_OK;
-    v->state = OPEN;
-    v->weight = 1;
-    const bool container = v->kind == TORCH_KIND_LIST || v->kind == TORCH_KIND_TUPLE || v->kind == TORCH_KIND_DICT;
-    for (size_t i = 0; container && i < v->u.c.n; i++) {
-        torch_value *item = v->u.c.items[i];
-        DDPM_TRY(check(m, item, depth + 1));
-        if (item->height >= v->height) v->height = (uint8_t)(item->height + 1);
-        v->weight += item->weight;
-        if (v->weight > TORCH_MAX_ITEMS) return pickle_fail(m, "the pickle repeats values too often");
-    }
-    if (v->kind == TORCH_KIND_DICT) DDPM_TRY(sort_keys(m, v));
-    v->state = DONE;
-    return DDPM_OK;
-}
-
 static ddpm_status read_root(pickle_machine *m, const torch_value **root)
 {
     torch_value *v = NULL;
@@ -598,7 +555,7 @@ static ddpm_status read_root(pickle_machine *m, const torch_value **root)
     DDPM_TRY(pop(m, &v));
     if (m->depth || m->mark_count) return pickle_fail(m, "the pickle ends with more than one value");
     *root = v;
-    return check(m, v, 0);
+    return pickle_check(m, v, 0);
 }
 
 ddpm_status pickle_read(pickle *p, const uint8_t *bytes, size_t len, size_t offset, const torch_value **root, size_t *used)

@@ -8,8 +8,8 @@
 
 #include "io/torch_file.h"
 
-/* Kinds that exist only inside the machine. */
-enum { PICKLE_GLOBAL = TORCH_KIND_COUNT, PICKLE_STORAGE, PICKLE_BYTES, PICKLE_ARRAY_TYPE };
+/* Kinds that exist only inside the machine. TEXT: long UTF-8 or with zero bytes, which encode makes BYTES. */
+enum { PICKLE_GLOBAL = TORCH_KIND_COUNT, PICKLE_STORAGE, PICKLE_BYTES, PICKLE_TEXT, PICKLE_ARRAY_TYPE };
 
 typedef struct pickle_global pickle_global;
 
@@ -26,7 +26,7 @@ struct torch_value {
         torch_tensor  *tensor;
         torch_storage *storage;
         const pickle_global *global;
-        struct { const uint8_t *at; size_t len; } bytes;
+        struct { const uint8_t *at; size_t len; } bytes;    /* also a TEXT */
         struct {
             torch_value  **items;    /* of a dictionary: key, value, key, value ...   */
             torch_value ***order;    /* a dictionary's keys, sorted: places in items  */

@@ -38,6 +38,9 @@ bool        pickle_arrays_allowed(const pickle *p);
 /* The storage that a persistent id names. */
 ddpm_status pickle_persistent(pickle_machine *m, const torch_value *id, torch_value **result);
 
+/* Refuses what is no plain tree: cycles, depth, repetition without end, equal keys, machine values; sorts the keys. */
+ddpm_status pickle_check(pickle_machine *m, torch_value *v, int depth);
+
 /* Remembers a storage for pickle_storages. */
 ddpm_status pickle_add_storage(pickle_machine *m, torch_storage *s);
 

@@ -7,7 +7,8 @@
 
 typedef enum {
     ORDERED_DICT, REBUILD_TENSOR, REBUILD_TENSOR_V2, REBUILD_PARAMETER, SIZE, STORAGE_TYPE, DTYPE,
-    ARRAY_NEW, ARRAY_CLASS, ARRAY_TYPE           /* numpy's, where arrays are allowed */
+    ARRAY_NEW, ARRAY_CLASS, ARRAY_TYPE,          /* numpy's, where arrays are allowed */
+    TEXT_ENCODE                                  /* there too: Python 3's bytes in protocol 2 */
 } global_role;
 
 struct pickle_global {
@@ -21,6 +22,7 @@ static const pickle_global ARRAY_GLOBALS[] = {
     { "numpy._core.multiarray", "_reconstruct", ARRAY_NEW, 0 },
     { "numpy", "ndarray", ARRAY_CLASS, 0 },
     { "numpy", "dtype", ARRAY_TYPE, 0 },
+    { "_codecs", "encode", TEXT_ENCODE, 0 },
 };
 enum { N_ARRAY_GLOBALS = sizeof ARRAY_GLOBALS / sizeof ARRAY_GLOBALS[0] };
 
@@ -231,6 +233,41 @@ ddpm_status pickle_build_array(pickle_machine *m, torch_value *object, const tor
     return DDPM_OK;
 }
 
+/* UTF-8 of characters up to 255 to one byte each; false: other characters. */
+static bool latin1_of_utf8(const uint8_t *text, size_t len, uint8_t *out, size_t *n)
+{
+    *n = 0;
+    for (size_t i = 0; i < len; i++) {
+        const uint8_t c = text[i];
+        if (c >= 0x80 && ((c != 0xc2 && c != 0xc3) || i + 1 == len || (text[i + 1] & 0xc0) != 0x80)) return false;
+        out[(*n)++] = c < 0x80 ? c : (uint8_t)((c & 3) << 6 | (text[++i] & 0x3f));
+    }
+    return true;
+}
+
+/* encode(text, "latin1"): bytes. A long text becomes its own bytes, so that naming it again costs no memory. */
+static ddpm_status encode_text(pickle_machine *m, torch_value *text, const torch_value *encoding, torch_value **result)
+{
+    const bool is_long = (int)text->kind == PICKLE_TEXT;
+    if (!is_long && text->kind != TORCH_KIND_STRING) return pickle_fail(m, "something is encoded that is not a text");
+    if (encoding->kind != TORCH_KIND_STRING || strcmp(encoding->u.text, "latin1")) return pickle_fail(m, "a text is encoded in another way than latin1");
+    const uint8_t *from = is_long ? text->u.bytes.at : (const uint8_t *)text->u.text;
+    size_t len = is_long ? text->u.bytes.len : strlen(text->u.text);
+    uint8_t *bytes = pickle_alloc(m->p, len + 1);
+    if (!bytes) return pickle_no_memory(m);
+    if (!latin1_of_utf8(from, len, bytes, &len)) return pickle_fail(m, "a text to be encoded as latin1 has other characters");
+    if (!is_long) {
+        DDPM_TRY(pickle_value(m, TORCH_KIND_STRING, result));
+        (*result)->u.text = (const char *)bytes;
+        return DDPM_OK;
+    }
+    text->kind = PICKLE_BYTES;
+    text->u.bytes.at = bytes;
+    text->u.bytes.len = len;
+    *result = text;
+    return DDPM_OK;
+}
+
 ddpm_status pickle_call(pickle_machine *m, const torch_value *function, const torch_value *args, torch_value **result)
 {
     if ((int)function->kind != PICKLE_GLOBAL) return pickle_fail(m, "something is called that is not a global");
@@ -249,5 +286,6 @@ ddpm_status pickle_call(pickle_machine *m, const torch_value *function, const to
     if (g->role == SIZE && n == 1) return make_size(m, a[0], result);
     if (g->role == ARRAY_NEW && n == 3) return new_array(m, a, result);
     if (g->role == ARRAY_TYPE && n == 3) return new_array_type(m, a[0], result);
+    if (g->role == TEXT_ENCODE && n == 2) return encode_text(m, a[0], a[1], result);
     return ddpm_fail(DDPM_EFORMAT, "%s: %s.%s cannot be called with %zu arguments (offset %zu)", m->where, g->module, g->name, n, m->offset + m->op_at);
 }

@@ -96,7 +96,7 @@ size_t             torch_size(const torch_file *f);                /* bytes of t
 /* --- values: NULL is allowed everywhere and is of kind ABSENT ----------------------- */
 
 torch_kind  torch_kind_of(const torch_value *v);
-const char *torch_kind_name(torch_kind kind);                      /* "dictionary" */
+const char *torch_kind_name(torch_kind kind);                      /* "a dictionary" */
 
 bool        torch_as_bool(const torch_value *v, bool *out);        /* false: another kind */
 bool        torch_as_int(const torch_value *v, int64_t *out);

@@ -18,8 +18,8 @@ size_t      torch_dtype_bytes(torch_dtype dtype) { return DTYPES[dtype].bytes; }
 
 const char *torch_kind_name(torch_kind kind)
 {
-    static const char *const names[TORCH_KIND_COUNT] = { "nothing", "None", "boolean", "integer", "real number", "text", "dtype", "list",
-                                                         "tuple", "dictionary", "tensor" };
+    static const char *const names[TORCH_KIND_COUNT] = { "nothing", "None", "a boolean", "an integer", "a real number", "a text", "a dtype", "a list",
+                                                         "a tuple", "a dictionary", "a tensor" };
     return names[kind];
 }
 
@@ -172,7 +172,7 @@ static ddpm_status convert(const torch_tensor *t, const uint8_t *bytes, size_t n
 ddpm_status torch_tensor_f32(const torch_value *v, float *out)
 {
     const torch_tensor *t = torch_as_tensor(v);
-    if (!t) return ddpm_fail(DDPM_EFORMAT, "a %s stands where a tensor belongs", torch_kind_name(torch_kind_of(v)));
+    if (!t) return ddpm_fail(DDPM_EFORMAT, "%s stands where a tensor belongs", torch_kind_name(torch_kind_of(v)));
     const size_t n = torch_tensor_len(t), width = torch_dtype_bytes(t->dtype);
     if (!n) return DDPM_OK;
     uint8_t *bytes = malloc(n * width);           /* at most the storage's */

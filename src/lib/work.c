@@ -1,5 +1,6 @@
 #include "lib/lib.h"
 
+#include "api/eval_metrics.h"
 #include "api/nll_session.h"
 
 #include <math.h>
@@ -63,12 +64,12 @@ ddpm_status ddpm_nll(ddpm_model *m, const char *data, const ddpm_call *call, ddp
     return status;
 }
 
-/* The distance is called by its features. */
+/* The distance is called by its features ("frechet_pca64"), or "frechet" of statistics, before their spatial one. */
 static ddpm_status read_eval(const json *o, ddpm_eval_result *r)
 {
     const json *interval = json_get(o, "interval");
     const char *key = json_first(o);
-    while (key && strncmp(key, "frechet_", 8)) key = json_next(o, key);
+    while (key && strncmp(key, "frechet", 7)) key = json_next(o, key);
     *r = (ddpm_eval_result){ .distance = NAN, .low = NAN, .high = NAN, .bias = NAN };
     if (key) DDPM_TRY(json_get_real(o, key, &r->distance));
     json_as_real(json_at(interval, 0), &r->low);
@@ -80,11 +81,21 @@ static ddpm_status read_eval(const json *o, ddpm_eval_result *r)
     return json_get_int(o, "bad_images", &r->bad_images);
 }
 
+/* What ddpm_eval_result has no place for. */
+static ddpm_status check_metrics(const settings *request)
+{
+    unsigned wanted;
+    DDPM_TRY(eval_metrics_parse(request->v.metrics, &wanted));
+    if (!wanted || wanted & METRIC_FD) return DDPM_OK;
+    return ddpm_fail(DDPM_EINVAL, "ddpm_eval gives the Frechet distance, which is not among the metrics \"%s\"; add fd to them", request->v.metrics);
+}
+
 ddpm_status ddpm_eval(ddpm_ctx *ctx, const char *samples, const char *reference, const ddpm_call *call, ddpm_eval_result *result)
 {
     job j;
     if (!ctx || !samples || !reference || !result) return lib_missing_argument("ddpm_eval");
     ddpm_status status = job_begin(&j, ctx, "eval", call);
+    if (status == DDPM_OK) status = check_metrics(j.request);
     if (status == DDPM_OK) status = tool_eval(j.request, samples, reference, &j.listener.ev, &j.text, &j.document);
     if (status == DDPM_OK) status = read_eval(j.document, result);
     job_end(&j);

@@ -88,6 +88,30 @@ fingerprint() { "$DDPM" info "$1" --json | grep fingerprint; }
     [ ! -e other.ddpmdata ]
 }
 
+@test "the pictures that a run draws are no data" {
+    cp -r "$IMAGES" mix
+    fails_with 2 "use another folder" "$DDPM" train mix $NET -o mix/../mix --steps 1
+    [ ! -e mix/lock ]
+    "$DDPM" train mix $NET --sample_interval 1 --steps 1 -q -o mix/run
+    [ -n "$(ls mix/run/samples)" ]
+    "$DDPM" info mix | grep -q "folder, 24 images 8x8x3, 4 classes by folder"
+    fails_with 2 "mix/run is a run" "$DDPM" train mix/run $NET -o other --steps 1
+    [ ! -e other ]
+}
+
+@test "what is known of a folder depends on how it is read" {
+    cp -r "$IMAGES" mixed
+    "$TOOL" other 2 6 6 3 1
+    mv other/* mixed/other
+    fails_with 65 "--image_size N, here or in" "$DDPM" info mixed
+    "$DDPM" info mixed --image_size 16 | grep -q "folder, 26 images 16x16x3, 5 classes by folder"
+    "$DDPM" info mixed --image_size 4,6 --channels 1 --labels none | grep -q "folder, 26 images 4x6x1, no labels"
+    fails_with 2 "no packed data set" "$DDPM" data verify mixed
+    fails_with 65 "it is 8x8 (width x height); --crop celeba" "$DDPM" data pack "$IMAGES" a.ddpmdata --crop celeba -q
+    [[ $output == *"none of the 24 images can be read; the first: "* ]]
+    fails_with 65 "none of the 24 images can be read; the first: " "$DDPM" train "$IMAGES" $NET --crop celeba --image_size 8 -o run --steps 1 -q
+}
+
 @test "what is wrong with a call" {
     fails_with 2 "data pack DATA" "$DDPM" data
     fails_with 2 "data pack DATA" "$DDPM" data unpack a b

@@ -59,6 +59,18 @@ holds() { awk "BEGIN { exit !($1) }"; }
     [ "$(real frechet_pca4)" != "$first" ]
 }
 
+@test "archives of images by either name, and sets that have classes" {
+    local images=$BATS_TEST_DIRNAME/../data/npz/images.npz
+    "$DDPM" eval "$images" "$images" --features pca2 --json -q >a.json
+    [ "$(real n_samples)" -eq 6 ]
+    mkdir -p classes/0 classes/1
+    cp "$A"/0000[0-5].png classes/0
+    cp "$A"/0001[0-5].png classes/1
+    "$DDPM" data pack classes classes.ddpmdata -q --labels folder
+    "$DDPM" eval classes.ddpmdata classes --features pca2 >/dev/null 2>messages
+    grep -q "packed, 12 images 8x8x3; reference" messages
+}
+
 @test "few images are warned about" {
     "$DDPM" eval "$B" "$A" -n 4 --features pca4 --json >a.json 2>messages
     grep -q "4 images of $B span fewer than 4 dimensions" messages

@@ -69,6 +69,26 @@ near() {     # KEY VALUE of a.json, within 1e-9 of it
     [ "$(json a.json interval)" = null ]
 }
 
+@test "statistics keep the name of their features" {
+    local named=$FEATURES/inception_a.npz
+    eval_ "$named" "$FEATURES/inception_b.npz" --metrics fd --bootstrap 0 -q --save_stats s.npz
+    eval_ "$A" "$B" --metrics fd --bootstrap 0 -q --save_stats unnamed.npz
+    eval_ "$named" s.npz --json >a.json
+    near frechet_inception_distance 0.48311543135838875
+    eval_ s.npz s.npz --json >a.json
+    [ "$(json a.json space)" = '"inception-2015-12-05/pytorch-fid"' ]
+    eval_ s.npz s.npz | grep -q "This is an FID."
+    eval_ unnamed.npz unnamed.npz --json >a.json
+    [ "$(json a.json space)" = null ]
+    fails_with 2 "add the array \"space\"" eval_ "$named" unnamed.npz
+    fails_with 2 "(not named)" eval_ "$A" s.npz
+    fails_with 2 "(not named)" eval_ s.npz unnamed.npz
+    fails_with 2 "features first" eval_ s.npz "$named"
+    "$DDPM" eval "$A" "$A" --metrics kid --kid_subset_size 50 -q | grep -q "rows in common"
+    eval_ "$A" "$B" --metrics kid >text
+    [ "$(grep -c "rows in common" text)" -eq 0 ]
+}
+
 @test "few rows are warned about" {
     "$DDPM" eval "$FEATURES/few.npz" "$B" --metrics fd,kid --json >a.json 2>messages
     grep -q "span fewer than 6 dimensions" messages

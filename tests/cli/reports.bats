@@ -24,6 +24,11 @@ setup() {
     [ "$(json c.json images)" -eq 24 ]
     [ "$(json c.json class_names)" = '["class0","class1","class2"]' ]
     "$DDPM" info "$RUN/config.json" | grep -q 'batch_size=6'
+    echo 'lr: 0.125' >a.yml
+    "$DDPM" info a.yml | grep -q 'lr=0.125'
+    printf 'data:\n  image_size: 16\nmodel:\n  ch: 32\ndiffusion:\n  num_diffusion_timesteps: 200\n' >b.yaml       # Song et al.'s sections
+    "$DDPM" info b.yaml --json >e.json
+    [ "$(json e.json options.diffusion_steps)" = '"200"' ]
     fails_with 2 "nothing" "$DDPM" info nothing
 }
 

@@ -19,12 +19,23 @@ setup() {
     done
     "$DDPM" eval a.npz a.npz --json > same.json
     [ "$(json same.json features)" -eq 4 ]
+    [ "$(json same.json n_samples)" -eq 60 ]
+    [ "$(json file.json features)" = '"pca4"' ]
+    "$DDPM" eval "$B" a.npz --bootstrap 0 -q | grep -q " in pca4:"
     "$DDPM" info a.npz | grep -q "statistics"
 }
 
 @test "statistics that numpy wrote: two Gaussians with a known distance" {
     "$DDPM" eval "$STATISTICS/a.npz" "$STATISTICS/b.npz" --json > a.json
     awk -v x="$(json a.json frechet)" -v y="$(json a.json frechet_spatial)" 'BEGIN { exit !(x > 17.99999 && x < 18.00001 && y > 0.99999 && y < 1.00001) }'
+}
+
+@test "a matrix that is no covariance is refused, rounding below 0 is told" {
+    fails_with 65 "negative.npz: \"sigma\" has the eigenvalue -1" "$DDPM" eval "$STATISTICS/negative.npz" "$STATISTICS/negative.npz"
+    fails_with 65 "negative.npz" "$DDPM" eval "$STATISTICS/a.npz" "$STATISTICS/negative.npz"
+    "$DDPM" eval "$STATISTICS/rounding.npz" "$STATISTICS/rounding.npz" --json > a.json
+    awk -v x="$(json a.json clamped)" 'BEGIN { exit !(x > 2.9e-6 && x < 3.1e-6) }'
+    "$DDPM" eval "$STATISTICS/rounding.npz" "$STATISTICS/rounding.npz" | grep -q "below 0 count as 0"
 }
 
 @test "features of different spaces are refused" {
