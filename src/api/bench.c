@@ -66,9 +66,9 @@ static ddpm_status repeat(bench *b, const job *j, bench_run *run, uint64_t *rss)
     if (j->after) j->after(j->ctx, 0);
     DDPM_TRY(bench_ceilings_measure(&b->e, &run->around[0]));
     for (int r = 0; r < repeats; r++) {
-        const double start = measure_now();
+        const double start = clock_now();
         DDPM_TRY(j->work(j->ctx));
-        run->seconds[r] = measure_now() - start;
+        run->seconds[r] = clock_now() - start;
         run->count = r + 1;
         if (j->after) j->after(j->ctx, r);
         DDPM_TRY(bench_ceilings_measure(&b->e, &run->around[r + 1]));

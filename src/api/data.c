@@ -16,7 +16,7 @@ static ddpm_status watch_step(void *ctx, int64_t done, int64_t total)
     work *w = ctx;
     done /= w->per;
     total /= w->per;
-    const double speed = (double)done / (measure_now() - w->begin);
+    const double speed = (double)done / (clock_now() - w->begin);
     const tool_progress p = { .what = w->what, .unit = w->unit, .done = done, .total = total, .per_second = speed, .eta_seconds = (double)(total - done) / speed,
                               .extra = "", .line = total && 4 * done / total > 4 * w->before / total };
     w->before = done;
@@ -67,7 +67,7 @@ static ddpm_status pack_opened(const settings *s, dataset *d, const char *out, c
     tool_message(ev, "packing %s", text);
     DDPM_TRY(check_space(d, out));
     DDPM_TRY(pool_new(s->v.threads ? s->v.threads : pool_default_threads(), &threads));
-    w.begin = measure_now();
+    w.begin = clock_now();
     const ddpm_status status = dataset_pack(d, out, threads, s->v.strict, &watch, &r);
     pool_free(threads);
     if (status == DDPM_OK) report(ev, d, out, &r, summary);
@@ -92,7 +92,7 @@ static ddpm_status not_packed(const char *path) { return ddpm_fail(DDPM_EINVAL, 
 
 static ddpm_status verify_opened(const dataset *d, const char *path, const tool_events *ev, json **summary)
 {
-    work w = { .what = "verify", .unit = "MB", .per = 1000000, .kept = "nothing is known yet", .ev = ev, .begin = measure_now() };
+    work w = { .what = "verify", .unit = "MB", .per = 1000000, .kept = "nothing is known yet", .ev = ev, .begin = clock_now() };
     const pack_watch watch = { watch_step, &w };
     const packed_about *about = pack_about(d);
     if (!about) return not_packed(path);

@@ -132,12 +132,12 @@ static ddpm_status encode_batch(session *s, int n)
 
 static ddpm_status encode_all(session *s)
 {
-    const double begin = measure_now();
+    const double begin = clock_now();
     for (int next = 0; next < s->count; ) {
         int n;
         DDPM_TRY(read_batch(s, &next, &n));
         if (n) DDPM_TRY(encode_batch(s, n));
-        const double speed = next / (measure_now() - begin);
+        const double speed = next / (clock_now() - begin);
         const tool_progress p = { .what = "encoding", .unit = "images", .done = next, .total = s->count, .per_second = speed,
                                   .eta_seconds = (s->count - next) / speed, .extra = "", .line = true };
         if (s->ev->progress) s->ev->progress(s->ev->ctx, &p);
@@ -227,14 +227,14 @@ static void close_session(session *s)
 ddpm_status tool_encode(settings *request, const char *model, const char *data, const tool_events *ev, char **text, json **summary)
 {
     session s = { .request = request, .ev = ev };
-    const double begin = measure_now();
+    const double begin = clock_now();
     ddpm_status status = prepare(&s, model, data);
     if (status == DDPM_OK) generator_tell(&s.g);
     if (status == DDPM_OK) status = encode_all(&s);
     const latents l = { .n = s.done, .x = s.x, .y = s.g.model && s.g.model->s.v.class_cond ? s.y : NULL, .index = s.index, .data = data };
     if (status == DDPM_OK) status = latents_write(&s.g, request->v.output, &l);
     if (status == DDPM_OK) status = print(&s, text);
-    if (status == DDPM_OK) status = summarise(&s, data, measure_now() - begin, summary);
+    if (status == DDPM_OK) status = summarise(&s, data, clock_now() - begin, summary);
     close_session(&s);
     return status;
 }

@@ -158,7 +158,7 @@ static void convert(void *ctx, int task, int worker)
 /* `count` images of `set`, a chunk at a time, to `fn`. */
 static ddpm_status walk_chunks(chunk *c, image_set *set, image_walk *w, const char *what, chunk_fn fn)
 {
-    const double begin = measure_now();
+    const double begin = clock_now();
     while (w->next < w->count) {
         const int64_t before = w->next;
         DDPM_TRY(eval_stopped(&c->e->s));
@@ -384,7 +384,7 @@ static ddpm_status summarise(const eval *e, json **summary)
     json_put_int(o, "seed", e->s.v->seed);
     eval_put_warnings(&e->s, o);
     json_put_string(o, "note", e->raw ? "not an FID: pixels" : "not an FID: principal components of the pixels");
-    return json_put_real(o, "seconds", measure_now() - e->s.begin);
+    return json_put_real(o, "seconds", clock_now() - e->s.begin);
 }
 
 static void close_eval(eval *e)
@@ -431,7 +431,7 @@ ddpm_status tool_eval(settings *request, const char *samples, const char *refere
 {
     if (features_is(samples) || features_is(reference)) return eval_features(request, samples, reference, ev, text, summary);
     if (statistics_is(samples)) return compare_statistics(request, samples, reference, text, summary);
-    eval e = { .s = { .v = &request->v, .ev = ev, .begin = measure_now() }, .reference_word = reference,
+    eval e = { .s = { .v = &request->v, .ev = ev, .begin = clock_now() }, .reference_word = reference,
                .features_given = settings_origin(request, "features") > ORIGIN_DEFAULT, .bootstrap_given = settings_origin(request, "bootstrap") > ORIGIN_DEFAULT };
     const bool some = settings_origin(request, "num_samples") > ORIGIN_DEFAULT;
     ddpm_status status = prepare(&e, samples, reference);

@@ -237,12 +237,12 @@ static ddpm_status summarise(const features_eval *e, json **summary)
     json_put_int(o, "bad_images", 0);
     json_put_int(o, "seed", e->s.v->seed);
     eval_put_warnings(&e->s, o);
-    return json_put_real(o, "seconds", measure_now() - e->s.begin);
+    return json_put_real(o, "seconds", clock_now() - e->s.begin);
 }
 
 ddpm_status eval_features(settings *request, const char *samples, const char *reference, const tool_events *ev, char **text, json **summary)
 {
-    features_eval e = { .s = { .v = &request->v, .ev = ev, .begin = measure_now() }, .request = request, .samples_path = samples, .reference_path = reference };
+    features_eval e = { .s = { .v = &request->v, .ev = ev, .begin = clock_now() }, .request = request, .samples_path = samples, .reference_path = reference };
     ddpm_status status = open_sets(&e);
     if (status == DDPM_OK) status = check_numbers(&e);
     if (status == DDPM_OK) status = measure(&e);

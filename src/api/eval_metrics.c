@@ -81,7 +81,7 @@ ddpm_status eval_metrics_prepare(eval_session *s, const eval_rows *rows, unsigne
 
 static ddpm_status measure_kernel(const eval_session *s, const eval_rows *r, eval_metrics *m)
 {
-    watch w = { .s = s, .what = "kernel distance", .begin = measure_now() };
+    watch w = { .s = s, .what = "kernel distance", .begin = clock_now() };
     double *value = calloc((size_t)m->kernel.subsets, sizeof *value);
     ddpm_status status = value ? kernel_distances(r->samples, r->reference, &m->kernel, &(metric_work){ s->threads, between_blocks, &w }, value)
                                : ddpm_fail(DDPM_ENOMEM, "no memory for %d subsets", m->kernel.subsets);
@@ -92,7 +92,7 @@ static ddpm_status measure_kernel(const eval_session *s, const eval_rows *r, eva
 
 static ddpm_status measure_manifold(const eval_session *s, const eval_rows *r, eval_metrics *m)
 {
-    watch w = { .s = s, .what = "neighbours", .begin = measure_now() };
+    watch w = { .s = s, .what = "neighbours", .begin = clock_now() };
     return manifold_measure(r->samples, r->reference, PRECISION_K, density_k(m->have), &(metric_work){ s->threads, between_blocks, &w }, &m->manifold);
 }
 

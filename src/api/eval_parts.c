@@ -26,7 +26,7 @@ ddpm_status eval_stopped(const eval_session *s)
 
 void eval_progress(const eval_session *s, const char *what, const char *unit, int64_t before, int64_t done, int64_t all, double begin)
 {
-    const double speed = (double)done / (measure_now() - begin);
+    const double speed = (double)done / (clock_now() - begin);
     const tool_progress p = { .what = what, .unit = unit, .done = done, .total = all, .per_second = speed, .eta_seconds = (double)(all - done) / speed,
                               .extra = "", .line = 4 * done / all > 4 * before / all };
     if (s->ev->progress) s->ev->progress(s->ev->ctx, &p);
@@ -60,7 +60,7 @@ static ddpm_status between_replicates(void *ctx, int done)
 ddpm_status eval_resample(const eval_session *s, const double *rows, size_t n, size_t dims, const frechet_target *t, double distance, bootstrap_interval *i)
 {
     const int sets = s->v->bootstrap;
-    resampling r = { .s = s, .begin = measure_now() };
+    resampling r = { .s = s, .begin = clock_now() };
     const bootstrap_input in = { .rows = rows, .n = n, .dims = dims, .seed = (uint64_t)s->v->seed, .threads = s->threads, .stop = between_replicates, .ctx = &r };
     double *replicate = calloc((size_t)sets, sizeof *replicate);
     const ddpm_status status = replicate ? bootstrap_frechet(&in, t, sets, replicate) : ddpm_fail(DDPM_ENOMEM, "no memory for %d resampled sets", sets);

@@ -118,7 +118,7 @@ static ddpm_status before_call(void *ctx, int64_t call)
     const int64_t done = g->calls + call;
     char extra[64];
     if (g->work.images && g->ev->progress && done > 0) {
-        const double speed = (double)done / (measure_now() - g->work.begin), left = (double)(g->work.calls - done) / speed;
+        const double speed = (double)done / (clock_now() - g->work.begin), left = (double)(g->work.calls - done) / speed;
         snprintf(extra, sizeof extra, "network call %lld of %lld", (long long)done + 1, (long long)g->work.calls);
         const tool_progress p = { .what = "sampling", .unit = "images", .done = g->work.done, .total = g->work.images, .eta_seconds = left,
                                   .per_second = speed * g->work.images / (double)g->work.calls, .extra = extra };

@@ -177,7 +177,7 @@ static ddpm_status prepare(session *s, const char *model)
 static void tell_progress(const session *s, int done)
 {
     const int all = s->rows * s->count;
-    const double speed = done / (measure_now() - s->begin);
+    const double speed = done / (clock_now() - s->begin);
     const tool_progress p = { .what = "drawing", .unit = "images", .done = done, .total = all, .per_second = speed,
                               .eta_seconds = (all - done) / speed, .extra = "", .line = true };
     if (s->ev->progress) s->ev->progress(s->ev->ctx, &p);
@@ -347,7 +347,7 @@ static ddpm_status summarise(const session *s, json **summary)
     json_put_int(o, "network_calls", s->g.calls);
     json_put_string(o, "precision", engine_precision(&s->g.e));
     json_put_string(o, "isa", s->g.e.backend->isa);
-    return json_put_real(o, "seconds", measure_now() - s->begin);
+    return json_put_real(o, "seconds", clock_now() - s->begin);
 }
 
 static void close_session(session *s)
@@ -362,7 +362,7 @@ static void close_session(session *s)
 
 ddpm_status tool_interpolate(settings *request, const char *model, const char *const *ends, int count, const tool_events *ev, json **summary)
 {
-    session s = { .request = request, .ev = ev, .ends = count, .begin = measure_now() };
+    session s = { .request = request, .ev = ev, .ends = count, .begin = clock_now() };
     ddpm_status status = parse_ends(&s, ends);
     if (status == DDPM_OK) status = prepare(&s, model);
     if (status == DDPM_OK) generator_tell(&s.g);

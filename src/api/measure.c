@@ -13,7 +13,6 @@ enum { REPEATS = 3, ROUNDS = 1 << 14, COPY_MOST = 1 << 29 };
 
 static const double LOOP_SECONDS = 0.02, COPY_SECONDS = 0.005;
 
-double measure_now(void) { return clock_now(); }
 
 static int by_value(const void *a, const void *b)
 {
@@ -105,10 +104,10 @@ static void run_loop(void *ctx, int task, int worker)
 {
     const loop_job *job = ctx;
     (void)worker;
-    const double end = measure_now() + LOOP_SECONDS;
+    const double end = clock_now() + LOOP_SECONDS;
     double flop, sum = 0;
     do sum += flop = cpu_ceiling_loop(job->isa, job->narrow, ROUNDS);
-    while (flop > 0 && measure_now() < end);
+    while (flop > 0 && clock_now() < end);
     job->flop[task] = sum;
 }
 
@@ -120,10 +119,10 @@ double measure_products(pool *p, const char *isa, bool narrow)
     const loop_job job = { isa, narrow, flop };
     for (int r = 0; r < REPEATS; r++) {
         double sum = 0;
-        const double start = measure_now();
+        const double start = clock_now();
         pool_run(p, n, run_loop, (void *)&job);
         for (int i = 0; i < n; i++) sum += flop[i];
-        const double speed = 1e-9 * sum / (measure_now() - start);
+        const double speed = 1e-9 * sum / (clock_now() - start);
         if (speed > best) best = speed;
     }
     free(flop);

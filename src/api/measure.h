@@ -2,12 +2,12 @@
 #ifndef DDPM_API_MEASURE_H
 #define DDPM_API_MEASURE_H
 
+#include "base/clock.h"
 #include "base/pool.h"
 #include "nn/backend.h"
 
 #include <stdint.h>
 
-double measure_now(void);                                 /* seconds, monotonic                        */
 double measure_median(double *values, int count);         /* sorts them                                */
 
 /* Bytes, of this process since measure_peak_reset, or since it began where the kernel does not take a reset. */

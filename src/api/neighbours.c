@@ -61,7 +61,7 @@ static ddpm_status read_queries(session *s, queries *q, int64_t asked)
 
 static void tell_progress(const session *s, int64_t before, int64_t done, int64_t all)
 {
-    const double speed = (double)done / (measure_now() - s->begin);
+    const double speed = (double)done / (clock_now() - s->begin);
     const tool_progress p = { .what = "search", .unit = "images", .done = done, .total = all, .per_second = speed, .eta_seconds = (double)(all - done) / speed,
                               .extra = "", .line = 4 * done / all > 4 * before / all };
     if (s->ev->progress) s->ev->progress(s->ev->ctx, &p);
@@ -247,7 +247,7 @@ static ddpm_status summarise(const session *s, json **summary)
     json_put_int(o, "seed", s->v->seed);
     json_put_string(o, "picture", s->v->output);
     json_put_string(o, "chart", s->chart);
-    return json_put_real(o, "seconds", measure_now() - s->begin);
+    return json_put_real(o, "seconds", clock_now() - s->begin);
 }
 
 /* --- the command ----------------------------------------------------------------------------- */
@@ -304,7 +304,7 @@ static void free_queries(queries *q)
 
 ddpm_status tool_neighbours(settings *request, const char *samples, const char *data, const tool_events *ev, char **text, json **summary)
 {
-    session s = { .v = &request->v, .ev = ev, .begin = measure_now() };
+    session s = { .v = &request->v, .ev = ev, .begin = clock_now() };
     const bool some = settings_origin(request, "num_samples") > ORIGIN_DEFAULT;
     ddpm_status status = prepare(&s, samples, data, some ? request->v.num_samples : DEFAULT_SAMPLES);
     if (status == DDPM_OK) status = search(&s);

@@ -66,7 +66,7 @@ static void progress(nll_session *s, int n)
 {
     const double before = s->done > 0 ? (double)s->done : 1, all = (double)s->count * s->plan.calls;
     s->done += n;
-    const double speed = (double)s->done / (measure_now() - s->begin);
+    const double speed = (double)s->done / (clock_now() - s->begin);
     const bool line = floor(20 * (double)s->done / all) > floor(20 * before / all);
     char extra[64] = "";
     tool_progress p = { .what = "bound", .unit = "terms", .done = s->done, .total = (int64_t)all, .per_second = speed,
@@ -177,7 +177,7 @@ static ddpm_status measure_batch(nll_session *s, batch_buffers *b, int n)
 ddpm_status nll_measure(nll_session *s)
 {
     batch_buffers b;
-    s->begin = measure_now();
+    s->begin = clock_now();
     ddpm_status status = reserve(s, &b);
     while (status == DDPM_OK && s->measured < s->count) {
         int n;

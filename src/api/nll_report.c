@@ -259,7 +259,7 @@ static ddpm_status summarise(const nll_session *s, const char *data, json **summ
     json_put_real(o, "rmse", rmse(s));
     DDPM_TRY(put_terms(s, o));
     DDPM_TRY(put_images(s, o));
-    return json_put_real(o, "seconds", measure_now() - s->begin);
+    return json_put_real(o, "seconds", clock_now() - s->begin);
 }
 
 static ddpm_status print(const nll_session *s, char **text)

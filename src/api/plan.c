@@ -98,9 +98,9 @@ static ddpm_status time_chunks(plan *p, time_job *job, int threads, int n)
     ddpm_status s = ok ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory to time a chunk");
     job->in = (denoiser_input){ .n = n, .x = x, .t = t, .y = y, .key = y ? y + images : NULL };
     for (int pass = 0; pass < 2 && s == DDPM_OK; pass++) {        /* the first one warms up */
-        const double start = measure_now();
+        const double start = clock_now();
         pool_run(p->e.threads, threads, run_chunk, job);
-        p->per_image = (measure_now() - start) / n;
+        p->per_image = (clock_now() - start) / n;
         s = job->status;
     }
     for (int k = 0; k < threads && job->grads; k++) free(job->grads[k]);

@@ -41,7 +41,7 @@ static int level_skip(const progressive_session *s, int level)
 static void tell_progress(progressive_session *s)
 {
     const double before = floor(20.0 * s->seen / s->steps);
-    const double speed = ++s->seen / (measure_now() - s->begin);
+    const double speed = ++s->seen / (clock_now() - s->begin);
     const tool_progress p = { .what = "pictures", .unit = "steps", .done = s->seen, .total = s->steps, .per_second = speed,
                               .eta_seconds = (s->steps - s->seen) / speed, .extra = "", .line = floor(20.0 * s->seen / s->steps) > before };
     if (s->ev->progress) s->ev->progress(s->ev->ctx, &p);
@@ -259,12 +259,12 @@ static ddpm_status summarise(const progressive_session *s, const char *data, jso
     json_put_string(o, "precision", engine_precision(&s->bound.e));
     json_put_string(o, "isa", s->bound.e.backend->isa);
     DDPM_TRY(progressive_put_curve(s, o));
-    return json_put_real(o, "seconds", measure_now() - s->begin);
+    return json_put_real(o, "seconds", clock_now() - s->begin);
 }
 
 ddpm_status tool_progressive(settings *request, const char *model, const char *data, const tool_events *ev, char **text, json **summary)
 {
-    progressive_session s = { .request = request, .ev = ev, .begin = measure_now() };
+    progressive_session s = { .request = request, .ev = ev, .begin = clock_now() };
     ddpm_status status = open_all(&s, model, data);
     if (status == DDPM_OK) generator_tell(&s.g);
     if (status == DDPM_OK) status = generation(&s);

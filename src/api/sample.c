@@ -199,7 +199,7 @@ static ddpm_status draw_all(sample_session *s)
     const int batches = (s->count + s->batch - 1) / s->batch;
     s->g.work.images = s->count;
     s->g.work.calls = (int64_t)batches * s->calls;
-    s->g.work.begin = measure_now();
+    s->g.work.begin = clock_now();
     for (int first = 0; first < s->count; first += s->batch) {
         const int n = s->count - first < s->batch ? s->count - first : s->batch;
         uint8_t *at = s->pixels + (one_batch(s) ? 0 : (size_t)first * s->g.image_len);
@@ -208,7 +208,7 @@ static ddpm_status draw_all(sample_session *s)
         DDPM_TRY(draw_batch_of(s, at));
         DDPM_TRY(hand_over(s, first, n, at));
         s->g.work.done = first + n;
-        const double speed = (first + n) / (measure_now() - s->g.work.begin);
+        const double speed = (first + n) / (clock_now() - s->g.work.begin);
         const tool_progress p = { .what = "sampling", .unit = "images", .done = first + n, .total = s->count, .per_second = speed,
                                   .eta_seconds = (s->count - first - n) / speed, .extra = "", .line = true };
         if (s->ev->progress) s->ev->progress(s->ev->ctx, &p);
@@ -279,7 +279,7 @@ static void session_close(sample_session *s)
 ddpm_status tool_sample(settings *request, const char *model, const tool_events *ev, json **summary)
 {
     sample_session s = { .request = request, .ev = ev };
-    const double begin = measure_now();
+    const double begin = clock_now();
     ddpm_status status = prepare(&s, model);
     if (status == DDPM_OK) {
         generator_tell(&s.g);
@@ -289,8 +289,8 @@ ddpm_status tool_sample(settings *request, const char *model, const tool_events 
     if (status == DDPM_OK) status = sample_output_write(&s);
     if (status == DDPM_OK) {
         tool_message(ev, "%d images with %lld network calls of %d steps in %.1f s: %s", s.count, (long long)s.g.calls,
-                     s.g.how.steps.T - s.start.skip, measure_now() - begin, request->v.output);
-        status = summarise(&s, measure_now() - begin, summary);
+                     s.g.how.steps.T - s.start.skip, clock_now() - begin, request->v.output);
+        status = summarise(&s, clock_now() - begin, summary);
     }
     if (status != DDPM_OK) dir_unmake(request->v.output, s.made);
     session_close(&s);

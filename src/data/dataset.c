@@ -173,21 +173,6 @@ void dataset_reader_free(dataset_reader *r)
     free(r);
 }
 
-/* ITU-R 601 luma in 16-bit fixed point, as Pillow's convert("L"). */
-static uint8_t luma(const uint8_t *rgb)
-{
-    return (uint8_t)((rgb[0] * 19595 + rgb[1] * 38470 + rgb[2] * 7471 + 0x8000) >> 16);
-}
-
-/* Pillow's convert on one pixel: alpha is dropped, or 255 where there was none. */
-static void convert_pixel(const uint8_t *in, int from, uint8_t *out, int to)
-{
-    const bool grey = from < 3;
-    if (to == 1) out[0] = grey ? in[0] : luma(in);
-    for (int j = 0; to >= 3 && j < 3; j++) out[j] = in[grey ? 0 : j];
-    if (to == 4) out[3] = from == 2 ? in[1] : from == 4 ? in[3] : 255;
-}
-
 static ddpm_status crop_celeba(image *im)
 {
     enum { TOP = 121 - CELEBA_SIDE / 2, LEFT = 89 - CELEBA_SIDE / 2 };
@@ -213,8 +198,7 @@ ddpm_status dataset_read(const dataset *d, dataset_reader *r, int64_t index, uin
     const image *im = fits ? &raw : &fitted;
     const size_t pixels = (size_t)d->h * (size_t)d->w;
     if (s == DDPM_OK && im->c == d->c) memcpy(hwc, im->data, pixels * (size_t)d->c);
-    else if (s == DDPM_OK)
-        for (size_t i = 0; i < pixels; i++) convert_pixel(im->data + i * (size_t)im->c, im->c, hwc + i * (size_t)d->c, d->c);
+    else if (s == DDPM_OK) image_convert(im->data, im->c, hwc, d->c, pixels);
     image_free(&raw);
     image_free(&fitted);
     if (s == DDPM_OK && label) *label = dataset_label(d, index);

@@ -88,21 +88,20 @@ static uint8_t luma(const uint8_t *rgb)
     return (uint8_t)((rgb[0] * 19595u + rgb[1] * 38470u + rgb[2] * 7471u + 0x8000u) >> 16);
 }
 
-static void convert_pixels(const image *in, image *out)
+void image_convert(const uint8_t *in, int from, uint8_t *out, int to, size_t pixels)
 {
-    const size_t n = (size_t)in->w * (size_t)in->h;
-    const int alpha = in->c == 2 || in->c == 4 ? in->c - 1 : -1;
-    for (size_t i = 0; i < n; i++) {
-        const uint8_t *p = in->data + i * (size_t)in->c;
-        uint8_t *q = out->data + i * (size_t)out->c;
-        if (out->c == 1) {
-            q[0] = in->c < 3 ? p[0] : luma(p);
+    const int alpha = from == 2 || from == 4 ? from - 1 : -1;
+    for (size_t i = 0; i < pixels; i++) {
+        const uint8_t *p = in + i * (size_t)from;
+        uint8_t *q = out + i * (size_t)to;
+        if (to == 1) {
+            q[0] = from < 3 ? p[0] : luma(p);
             continue;
         }
         q[0] = p[0];
-        q[1] = in->c < 3 ? p[0] : p[1];
-        q[2] = in->c < 3 ? p[0] : p[2];
-        if (out->c == 4) q[3] = alpha < 0 ? 255 : p[alpha];
+        q[1] = from < 3 ? p[0] : p[1];
+        q[2] = from < 3 ? p[0] : p[2];
+        if (to == 4) q[3] = alpha < 0 ? 255 : p[alpha];
     }
 }
 
@@ -110,7 +109,7 @@ static ddpm_status convert_channels(int channels, image *im)
 {
     image out;
     DDPM_TRY(image_alloc(im->w, im->h, channels, &out));
-    convert_pixels(im, &out);
+    image_convert(im->data, im->c, out.data, channels, (size_t)im->w * (size_t)im->h);
     image_free(im);
     *im = out;
     return DDPM_OK;

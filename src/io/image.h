@@ -43,6 +43,9 @@ ddpm_status image_decoder_decode(image_decoder *d, const void *bytes, size_t len
 ddpm_status image_decode(const void *bytes, size_t len, int channels, image *out);
 ddpm_status image_decode_file(const char *path, int channels, image *out);
 
+/* Pillow's convert: `from` channels 1 to 4 to `to` = 1, 3 or 4; alpha is dropped, or 255 where there was none. */
+void image_convert(const uint8_t *in, int from, uint8_t *out, int to, size_t pixels);
+
 /* Width, height and the channels that decoding with channels = 0 would give, from
  * the header alone. */
 ddpm_status image_probe(const void *bytes, size_t len, int *w, int *h, int *c);
