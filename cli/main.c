@@ -224,6 +224,15 @@ static ddpm_status read_options(const option_command *c, int max_words, int argc
     return status;
 }
 
+/* A setting that a user believes to have made must not vanish. */
+static void warn_misspelt(void)
+{
+    const char *meant, *entry;
+    int at = 0;
+    while ((entry = options_environment_misspelt(settings_options, environ, &at, &meant)))
+        log_warn("the variable %.*s is ignored: no option has that name; the nearest is --%s", (int)strcspn(entry, "="), entry, meant);
+}
+
 static int report(const option_command *c, const invocation *call, ddpm_status status, bool as_json)
 {
     if (status == DDPM_ESTOPPED) return fail(c->name, as_json, signals_exit_status());
@@ -243,6 +252,7 @@ static int run_command(const option_command *c, size_t index, int argc, char **a
     ddpm_status status = read_options(c, runs[index].words, argc - 2, argv + 2, call);
     terminal_open(&t, call->s.v.quiet);
     log_set(terminal_log, &t, call->s.v.quiet ? LOG_ERROR : call->s.v.verbose ? LOG_DEBUG : LOG_INFO);
+    if (status == DDPM_OK) warn_misspelt();
     call->line = line;
     call->events = (tool_events){ .ctx = &t, .message = terminal_message, .progress = terminal_progress, .request = signals_request };
     if (status == DDPM_OK && runs[index].signals) signals_install();

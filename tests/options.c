@@ -378,6 +378,20 @@ static void test_environment(void **state)
     assert_int_equal(f->s.batch_size, 9);
 }
 
+static void test_environment_misspelt(void **state)
+{
+    (void)state;
+    char batch[] = "DDPM_BATCH_SIZES=32", right[] = "DDPM_BATCH_SIZE=32", other[] = "PATH=/bin", far[] = "DDPM_LIBRARY=/usr/lib", half[] = "DDPM_", late[] = "DDPM_Batch-Siz";
+    char *const all[] = { other, right, batch, far, half, late, NULL };
+    const char *meant = NULL;
+    int at = 0;
+    assert_ptr_equal(options_environment_misspelt(table, all, &at, &meant), batch);
+    assert_string_equal(meant, "batch_size");
+    assert_int_equal(at, 3);
+    assert_ptr_equal(options_environment_misspelt(table, all, &at, &meant), late);
+    assert_null(options_environment_misspelt(table, all, &at, &meant));
+}
+
 /* A program that has set a locale with a decimal comma still reads and writes points. */
 static void test_locale(void **state)
 {
@@ -528,7 +542,7 @@ int main(void)
         CASE(test_defaults), CASE(test_integers), CASE(test_reals), CASE(test_booleans), CASE(test_choices),
         CASE(test_lists), CASE(test_strings), CASE(test_names_and_aliases), CASE(test_origins),
         CASE(test_print_reads_back), CASE(test_parse_spellings), CASE(test_parse_flags),
-        CASE(test_parse_positionals), CASE(test_parse_mistakes), CASE(test_nearest), CASE(test_environment),
+        CASE(test_parse_positionals), CASE(test_parse_mistakes), CASE(test_nearest), CASE(test_environment), CASE(test_environment_misspelt),
         CASE(test_locale), CASE(test_help), CASE(test_help_wraps), CASE(test_man), CASE(test_completions), CASE(test_bash_completes),
         CASE(test_schema),
     };

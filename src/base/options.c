@@ -113,3 +113,19 @@ ddpm_status options_environment(const option *table, unsigned groups, char *(*ge
     }
     return DDPM_OK;
 }
+
+const char *options_environment_misspelt(const option *table, char *const *environment, int *at, const char **meant)
+{
+    static const char prefix[] = "DDPM_";
+    while (environment[*at]) {
+        const char *entry = environment[(*at)++];
+        char name[OPTION_WORD_SIZE] = "";
+        const size_t length = strcspn(entry, "=");
+        if (strncmp(entry, prefix, sizeof prefix - 1) || length - (sizeof prefix - 1) >= sizeof name) continue;
+        for (size_t i = sizeof prefix - 1; i < length; i++) name[i - (sizeof prefix - 1)] = (char)tolower((unsigned char)entry[i]);
+        if (options_find(table, name) >= 0) continue;
+        *meant = options_nearest(table, ~0u, name);
+        if (*meant) return entry;
+    }
+    return NULL;
+}

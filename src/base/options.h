@@ -96,6 +96,10 @@ const char *options_origin_name(option_origin origin);
 ddpm_status options_environment(const option *table, unsigned groups, char *(*get)(const char *),
                                 void *settings, option_origin *origins);
 
+/* The first of the NAME=value strings environment[*at], .. (ended by NULL) that begins with DDPM_ and is no row's but is spelt nearly
+ * like one, whose name *meant receives; *at becomes the place behind it. NULL: there is none. */
+const char *options_environment_misspelt(const option *table, char *const *environment, int *at, const char **meant);
+
 /* --- command line ---------------------------------------------------------- */
 
 /* What options_parse is given beside the words. */

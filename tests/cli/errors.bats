@@ -145,3 +145,12 @@ setup() {
     [ "$status" -eq 0 ]
     [ -z "$output" ]
 }
+
+@test "a misspelt variable is told, a right one obeyed" {
+    DDPM_NUM_SAMPELS=2 run "$DDPM" info "$RUN"
+    [ "$status" -eq 0 ]
+    [[ $output == *"DDPM_NUM_SAMPELS is ignored"*"--num_samples"* ]]
+    DDPM_NUM_SAMPLES=0 DDPM_LIBRARY=x run "$DDPM" sample "$RUN" -o x.png --steps 1
+    [ "$status" -eq 2 ]
+    [[ $output == *DDPM_NUM_SAMPLES* && $output != *"is ignored"* ]]
+}
