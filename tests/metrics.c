@@ -120,6 +120,32 @@ static void test_product(void **state)
         }
 }
 
+static void test_cholesky(void **state)
+{
+    (void)state;
+    enum { N = 13 };
+    double q[N * N], w[N], a[N * N], root[N * N];
+    bool definite = false;
+    for (size_t k = 0; k < N; k++) w[k] = pow(10, -(double)k / 2);
+    rotation(N, 6, q);
+    with_eigenvalues(N, q, w, a);
+    memcpy(root, a, sizeof a);
+    check(linalg_cholesky(N, root, &definite));
+    assert_true(definite);
+    for (size_t i = 0; i < N; i++)
+        for (size_t j = 0; j < N; j++) {
+            double sum = 0;
+            for (size_t k = 0; k < N; k++) sum += root[k * N + i] * root[k * N + j];
+            near_to(sum, a[i * N + j], 1e-15);
+            if (j < i) near_to(root[i * N + j], 0, 0);
+        }
+    a[4 * (N + 1)] = -1e-3;
+    check(linalg_cholesky(N, a, &definite));
+    assert_false(definite);
+    double bad[4] = { 1, INFINITY, INFINITY, 1 };
+    assert_int_equal(linalg_cholesky(2, bad, &definite), DDPM_ENUMERIC);
+}
+
 /* --- moments ------------------------------------------------------------------------------ */
 
 enum { ROWS = 1100, DIMS = 6 };
@@ -170,6 +196,34 @@ static void test_moments(void **state)
     }
     moments_free(m);
     free(x);
+}
+
+/* More columns than a task takes, and no whole number of panels. */
+static void test_wide_moments(void **state)
+{
+    (void)state;
+    enum { WIDE = 83, FEW = 300 };
+    static double x[FEW * WIDE], mean[WIDE], covariance[2][WIDE * WIDE];
+    for (size_t i = 0; i < FEW * WIDE; i++) x[i] = normal(7, i) + normal(8, i / WIDE);
+    for (int threads = 0; threads < 2; threads++) {
+        moments *m = NULL;
+        pool *p = NULL;
+        check(pool_new(3, &p));
+        check(moments_new(WIDE, threads ? p : NULL, &m));
+        moments_add(m, x, FEW);
+        check(moments_read(m, mean, covariance[threads]));
+        moments_free(m);
+        pool_free(p);
+    }
+    assert_memory_equal(covariance[0], covariance[1], sizeof covariance[0]);
+    for (size_t i = 0; i < WIDE; i++)
+        for (size_t j = 0; j < WIDE; j++) {
+            double of_i = 0, of_j = 0, sum = 0;
+            for (size_t r = 0; r < FEW; r++) of_i += x[r * WIDE + i] / FEW;
+            for (size_t r = 0; r < FEW; r++) of_j += x[r * WIDE + j] / FEW;
+            for (size_t r = 0; r < FEW; r++) sum += (x[r * WIDE + i] - of_i) * (x[r * WIDE + j] - of_j);
+            near_to(covariance[0][i * WIDE + j], sum / (FEW - 1), 1e-13);
+        }
 }
 
 static void test_moments_in_pieces(void **state)
@@ -481,7 +535,7 @@ static void test_large_distances(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_eigenvalues),   cmocka_unit_test(test_product),   cmocka_unit_test(test_moments),
+        cmocka_unit_test(test_eigenvalues),   cmocka_unit_test(test_product),   cmocka_unit_test(test_cholesky), cmocka_unit_test(test_wide_moments),   cmocka_unit_test(test_moments),
         cmocka_unit_test(test_moments_in_pieces), cmocka_unit_test(test_components), cmocka_unit_test(test_commuting),
         cmocka_unit_test(test_two_by_two),    cmocka_unit_test(test_rank_deficient), cmocka_unit_test(test_identical),
         cmocka_unit_test(test_replicates),    cmocka_unit_test(test_summary),   cmocka_unit_test(test_coverage),

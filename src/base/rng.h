@@ -26,7 +26,8 @@ typedef enum {
     RNG_VAL = 11,        /* fixed noise and t of the held-out loss            */
     RNG_NLL = 12,        /* likelihood: noise and choice of the bound's terms */
     RNG_START = 13,      /* forward noise of an image that a chain starts from: step = which one of several */
-    RNG_BOOTSTRAP = 14   /* images of a resampled set: step = which resampling */
+    RNG_BOOTSTRAP = 14,  /* images of a resampled set: step = which resampling */
+    RNG_SUBSET = 15      /* rows of a subset that a distance is extrapolated from: step = which subset */
 } rng_stream;
 
 /* The address of a sequence. step and sample are below 2^48, stream below 256.

@@ -8,30 +8,48 @@
 
 struct frechet_target {
     size_t  dims;
-    double *mean;         /* [dims]                                                     */
-    double *root;         /* [dims,dims]: rows are eigenvectors times w^1/2, so that
-                             root S root^T is S1^1/2 S S1^1/2 in other coordinates      */
+    double *mean;         /* [dims]                                                       */
+    double *root;         /* [dims,dims]: root^T root is S1, so that root S root^T has the
+                             eigenvalues of S1^1/2 S S1^1/2                                */
     double  trace, clamped;
 };
+
+/* Rows of the root are eigenvectors times w^1/2. */
+static ddpm_status root_of_any(const double *covariance, frechet_target *t)
+{
+    const size_t n = t->dims;
+    double *w = calloc(n, sizeof *w);
+    if (!w) return ddpm_fail(DDPM_ENOMEM, "no memory for a Gaussian of %zu dimensions", n);
+    memcpy(t->root, covariance, n * n * sizeof *covariance);
+    const ddpm_status status = linalg_eigen(n, t->root, true, w);
+    for (size_t i = 0; status == DDPM_OK && i < n; i++) {
+        const double root = w[i] > 0 ? sqrt(w[i]) : 0;
+        t->clamped += w[i] < 0 ? -w[i] : 0;
+        for (size_t j = 0; j < n; j++) t->root[i * n + j] *= root;
+    }
+    free(w);
+    return status;
+}
+
+/* Any root will do, and a triangular one is found in a fraction of the time of eigenvectors. It exists where no eigenvalue is 0. */
+static ddpm_status find_root(const double *covariance, frechet_target *t)
+{
+    bool definite;
+    memcpy(t->root, covariance, t->dims * t->dims * sizeof *covariance);
+    DDPM_TRY(linalg_cholesky(t->dims, t->root, &definite));
+    return definite ? DDPM_OK : root_of_any(covariance, t);
+}
 
 ddpm_status frechet_target_new(size_t dims, const double *mean, const double *covariance, frechet_target **t)
 {
     frechet_target *made = calloc(1, sizeof *made);
-    double *w = calloc(dims, sizeof *w);
     if (made) *made = (frechet_target){ .dims = dims, .mean = calloc(dims, sizeof *mean), .root = calloc(dims * dims, sizeof *made->root) };
-    ddpm_status status = made && w && made->mean && made->root ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for a Gaussian of %zu dimensions", dims);
+    ddpm_status status = made && made->mean && made->root ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for a Gaussian of %zu dimensions", dims);
     if (status == DDPM_OK) {
         memcpy(made->mean, mean, dims * sizeof *mean);
-        memcpy(made->root, covariance, dims * dims * sizeof *covariance);
         for (size_t i = 0; i < dims; i++) made->trace += covariance[i * dims + i];
-        status = linalg_eigen(dims, made->root, true, w);
+        status = find_root(covariance, made);
     }
-    for (size_t i = 0; status == DDPM_OK && i < dims; i++) {
-        const double root = w[i] > 0 ? sqrt(w[i]) : 0;
-        made->clamped += w[i] < 0 ? -w[i] : 0;
-        for (size_t j = 0; j < dims; j++) made->root[i * dims + j] *= root;
-    }
-    free(w);
     if (status == DDPM_OK) *t = made;
     else frechet_target_free(made);
     return status;

@@ -24,7 +24,7 @@ typedef struct {
     double distance;    /* squared units of the features; never below 0                          */
     double of_means;    /* |m1 - m2|^2, its first part                                           */
     double clamped;     /* what counted as 0, in the same units: -w of negative eigenvalues w of
-                           S1, (-w)^1/2 of those of the product, a distance below 0; rounding    */
+                           S1 (where it is singular), (-w)^1/2 of those of the product, a distance below 0; rounding */
 } frechet_result;
 
 ddpm_status frechet_distance(const frechet_target *t, const double *mean, const double *covariance, frechet_result *r);

@@ -32,10 +32,15 @@ metric_interval interval_normal(double estimate, double standard_error)
     return (metric_interval){ estimate - Z * standard_error, estimate + Z * standard_error };
 }
 
+metric_interval interval_student_error(double estimate, double standard_error, double degrees)
+{
+    const double z2 = Z * Z;
+    const double first = (z2 + 1) / 4, second = (5 * z2 * z2 + 16 * z2 + 3) / 96, third = (3 * z2 * z2 * z2 + 19 * z2 * z2 + 17 * z2 - 15) / 384;
+    const double half = Z * (1 + (first + (second + third / degrees) / degrees) / degrees) * standard_error;
+    return (metric_interval){ estimate - half, estimate + half };
+}
+
 metric_interval interval_student(double mean, double deviation, size_t n)
 {
-    const double free = (double)(n - 1), z2 = Z * Z;
-    const double first = (z2 + 1) / 4, second = (5 * z2 * z2 + 16 * z2 + 3) / 96, third = (3 * z2 * z2 * z2 + 19 * z2 * z2 + 17 * z2 - 15) / 384;
-    const double quantile = Z * (1 + (first + (second + third / free) / free) / free), half = quantile * deviation / sqrt((double)n);
-    return (metric_interval){ mean - half, mean + half };
+    return interval_student_error(mean, deviation / sqrt((double)n), (double)(n - 1));
 }

@@ -16,7 +16,11 @@ metric_interval interval_share(double share, size_t n);
 /* estimate +- 1.96 standard errors. */
 metric_interval interval_normal(double estimate, double standard_error);
 
-/* Of the mean of n values by Student's t with n - 1 degrees, n >= 3; its quantile (Fisher and Cornish 1960) is within 2 % from n = 4 on. */
+/* estimate +- standard errors by Student's t with `degrees` of freedom, at least 2; its quantile (Fisher and Cornish 1960) is within 2 %
+ * from 3 degrees on. */
+metric_interval interval_student_error(double estimate, double standard_error, double degrees);
+
+/* Of the mean of n values, n >= 3: n - 1 degrees. */
 metric_interval interval_student(double mean, double deviation, size_t n);
 
 #endif

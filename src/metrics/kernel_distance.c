@@ -7,13 +7,16 @@
 #include "metrics/legacy_shuffle.h"
 #include "metrics/pairs.h"
 
-/* One subset at a time. Tasks are rows of blocks: of x with x, y with y, x with y. */
+enum { GROUP = 2 };      /* blocks that a task compares with each block, which is packed but once for them */
+
+/* One subset at a time. Tasks are groups of rows of blocks: of x with x, y with y, x with y. */
 typedef struct {
     const metric_rows *set[2];
-    int64_t  *order[2];      /* the first `size` are the subset    */
-    size_t    size, blocks;
+    int64_t  *order[2];      /* the first `size` are the subset                */
+    size_t    size, blocks, groups;
     pair_scratch scratch;
-    double   *part;          /* [3 * blocks] sums over a row of blocks */
+    double   *left;          /* [workers,GROUP] packed blocks                  */
+    double   *part;          /* [3 * blocks] sums over a row of blocks         */
 } kernel_work;
 
 /* Of one pair of blocks; same: the rows are the same ones, and none is paired with itself. */
@@ -29,22 +32,27 @@ static double add_block(size_t dims, const pair_room *room, size_t rows, size_t 
     return sum;
 }
 
-static void add_row(void *ctx, int task, int worker)
+static void add_rows(void *ctx, int task, int worker)
 {
     kernel_work *w = ctx;
-    const size_t kind = (size_t)task / w->blocks, block = (size_t)task % w->blocks, n = w->size, dims = w->set[0]->dims;
+    const size_t kind = (size_t)task / w->groups, first = (size_t)task % w->groups * GROUP, n = w->size, dims = w->set[0]->dims;
+    const size_t last = first + GROUP < w->blocks ? first + GROUP : w->blocks;
     const int left = kind == 1, right = kind != 0;
-    const size_t end = kind == 2 ? w->blocks : block + 1;           /* of a symmetric matrix the lower half */
-    const pair_room room = pair_scratch_of(&w->scratch, worker);
-    double sum = 0;
-    pair_pack(w->set[left], w->order[left], n, block, room.a);
-    for (size_t k = 0; k < end; k++) {
-        const bool same = kind != 2 && k == block;
-        pair_pack(w->set[right], w->order[right], n, k, room.b);
-        const double part = add_block(dims, &room, pair_rows_in(block, n), pair_rows_in(k, n), same);
-        sum += kind != 2 && !same ? 2 * part : part;
+    pair_room room = pair_scratch_of(&w->scratch, worker);
+    double *packed = w->left + (size_t)worker * GROUP * PAIR_BLOCK * dims, *sum = w->part + kind * w->blocks;
+    for (size_t block = first; block < last; block++) {
+        pair_pack(w->set[left], w->order[left], n, block, packed + (block - first) * PAIR_BLOCK * dims);
+        sum[block] = 0;
     }
-    w->part[task] = sum;
+    for (size_t k = 0; k < (kind == 2 ? w->blocks : last); k++) {           /* of a symmetric matrix the lower half */
+        pair_pack(w->set[right], w->order[right], n, k, room.b);
+        for (size_t block = kind == 2 || k < first ? first : k; block < last; block++) {
+            const bool same = kind != 2 && k == block;
+            room.a = packed + (block - first) * PAIR_BLOCK * dims;
+            const double part = add_block(dims, &room, pair_rows_in(block, n), pair_rows_in(k, n), same);
+            sum[block] += kind != 2 && !same ? 2 * part : part;
+        }
+    }
 }
 
 static double sum_of(const kernel_work *w, size_t kind)
@@ -56,13 +64,13 @@ static double sum_of(const kernel_work *w, size_t kind)
 
 static ddpm_status run(kernel_work *w, const kernel_options *o, const metric_work *how, double *value)
 {
-    const int tasks = (int)(3 * w->blocks);
+    const int tasks = (int)(3 * w->groups);
     const double m = (double)w->size;
     legacy_random random;
     legacy_seed(&random, o->seed);
     for (int i = 0; i < o->subsets; i++) {
         for (int side = 0; side < 2; side++) legacy_permutation(&random, w->set[side]->n, w->order[side]);
-        DDPM_TRY(pair_run(how, tasks, (int64_t)i * tasks, (int64_t)o->subsets * tasks, add_row, w));
+        DDPM_TRY(pair_run(how, tasks, (int64_t)i * tasks, (int64_t)o->subsets * tasks, add_rows, w));
         value[i] = (sum_of(w, 0) + sum_of(w, 1)) / (m * (m - 1)) - 2 * sum_of(w, 2) / (m * m);
     }
     return DDPM_OK;
@@ -73,13 +81,16 @@ ddpm_status kernel_distances(const metric_rows *x, const metric_rows *y, const k
     assert(x->dims == y->dims && o->subset_size >= 2 && o->subset_size <= x->n && o->subset_size <= y->n);
     kernel_work w = { .set = { x, y }, .order = { calloc(x->n, sizeof(int64_t)), calloc(y->n, sizeof(int64_t)) }, .size = o->subset_size,
                       .blocks = pair_blocks(o->subset_size) };
+    w.groups = (w.blocks + GROUP - 1) / GROUP;
     w.part = calloc(3 * w.blocks, sizeof *w.part);
-    ddpm_status status = w.order[0] && w.order[1] && w.part ? pair_scratch_new(how, x->dims, &w.scratch)
+    w.left = calloc((size_t)pair_workers(how) * GROUP * PAIR_BLOCK, x->dims * sizeof *w.left);
+    ddpm_status status = w.order[0] && w.order[1] && w.part && w.left ? pair_scratch_new(how, x->dims, &w.scratch)
                                                             : ddpm_fail(DDPM_ENOMEM, "no memory for subsets of %zu and %zu rows", x->n, y->n);
     if (status == DDPM_OK) status = run(&w, o, how, value);
     pair_scratch_free(&w.scratch);
     free(w.order[0]);
     free(w.order[1]);
+    free(w.left);
     free(w.part);
     return status;
 }

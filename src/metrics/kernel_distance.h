@@ -16,7 +16,7 @@
 typedef struct { size_t subset_size; int subsets; uint32_t seed; } kernel_options;
 
 /* value[subsets]. x and y have equal dims; 2 <= subset_size <= rows of either, fewer than 2^31 rows. Takes the row
- * numbers and two blocks of rows a thread. DDPM_ENOMEM, or what `stop` says. */
+ * numbers and four blocks of rows a thread. DDPM_ENOMEM, or what `stop` says. */
 ddpm_status kernel_distances(const metric_rows *x, const metric_rows *y, const kernel_options *o, const metric_work *w, double *value);
 
 typedef struct {

@@ -8,6 +8,8 @@
 
 #include "metrics/tile.h"
 
+enum { BLOCK = 64, SPAN = 256 };      /* of a product: rows and columns, and products of a sum, at once */
+
 /* Fortran: everything by address, lengths of the strings at the end. */
 void dsyevd_(const char *jobz, const char *uplo, const int *n, double *a, const int *lda, double *w, double *work, const int *lwork,
              int *iwork, const int *liwork, int *info, size_t jobz_len, size_t uplo_len);
@@ -15,6 +17,8 @@ void dsyevd_(const char *jobz, const char *uplo, const int *n, double *a, const 
 void dsyevr_(const char *jobz, const char *range, const char *uplo, const int *n, double *a, const int *lda, const double *vl, const double *vu,
              const int *il, const int *iu, const double *abstol, int *m, double *w, double *z, const int *ldz, int *isuppz, double *work,
              const int *lwork, int *iwork, const int *liwork, int *info, size_t jobz_len, size_t range_len, size_t uplo_len);
+
+void dpotrf_(const char *uplo, const int *n, double *a, const int *lda, int *info, size_t uplo_len);
 
 /* OpenBLAS splits sums among its own threads, as many as the machine has. */
 static void use_one_thread(void)
@@ -29,7 +33,7 @@ static ddpm_status check(size_t n, const double *a)
 {
     assert(n >= 1 && n <= LINALG_MAX_DIMS);
     for (size_t i = 0; i < n * n; i++)
-        if (!isfinite(a[i])) return ddpm_fail(DDPM_ENUMERIC, "a matrix whose eigenvalues are asked for has values that are not finite");
+        if (!isfinite(a[i])) return ddpm_fail(DDPM_ENUMERIC, "a matrix that is to be decomposed has values that are not finite");
     return DDPM_OK;
 }
 
@@ -102,6 +106,18 @@ ddpm_status linalg_eigen_top(size_t n, double *a, size_t k, double *w, double *v
     return outcome(n, room, info);
 }
 
+ddpm_status linalg_cholesky(size_t n, double *a, bool *definite)
+{
+    DDPM_TRY(check(n, a));
+    const int order = (int)n;
+    int info = 0;
+    use_one_thread();
+    dpotrf_("L", &order, a, &order, &info, 1);                  /* columns of its lower triangle are rows of our upper one */
+    for (size_t i = 0; i < n; i++) memset(a + i * n, 0, i * sizeof *a);
+    *definite = info == 0;
+    return DDPM_OK;
+}
+
 /* The rows of a[m,k] as panels of TILE rows, zeros behind the last. NULL: no memory. */
 static double *pack(size_t m, size_t k, const double *a)
 {
@@ -113,18 +129,27 @@ static double *pack(size_t m, size_t k, const double *a)
     return panels;
 }
 
+/* Sums of k products for up to BLOCK rows of either side, a span of them at a time for the sake of the caches. */
+static void multiply(size_t rows, size_t columns, size_t k, const double *left, const double *right, double *c)
+{
+    memset(c, 0, BLOCK * BLOCK * sizeof *c);
+    for (size_t from = 0; from < k; from += SPAN)
+        tile_best()->products(&(tile_job){ .a = left + from * TILE, .b = right + from * TILE, .a_panels = tile_panels(rows), .b_panels = tile_panels(columns),
+                                           .a_step = TILE * k, .b_step = TILE * k, .n = k - from < SPAN ? k - from : SPAN, .c = c, .stride = BLOCK, .on = true });
+}
+
 ddpm_status linalg_product(size_t m, size_t n, size_t k, const double *a, const double *b, double *out)
 {
-    double *left = pack(m, k, a), *right = pack(n, k, b);
-    for (size_t i = 0; left && right && i < m; i += TILE)
-        for (size_t j = 0; j < n; j += TILE) {
-            double c[TILE * TILE] = { 0 };
-            tile_add(left + i * k, right + j * k, k, c, TILE);
-            for (size_t y = 0; y < TILE && i + y < m; y++)
-                for (size_t x = 0; x < TILE && j + x < n; x++) out[(i + y) * n + j + x] = c[y * TILE + x];
+    double *left = pack(m, k, a), *right = pack(n, k, b), *c = malloc(BLOCK * BLOCK * sizeof *c);
+    const bool room = left && right && c;
+    for (size_t i = 0; room && i < m; i += BLOCK)
+        for (size_t j = 0; j < n; j += BLOCK) {
+            const size_t rows = m - i < BLOCK ? m - i : BLOCK, columns = n - j < BLOCK ? n - j : BLOCK;
+            multiply(rows, columns, k, left + i * k, right + j * k, c);
+            for (size_t y = 0; y < rows; y++) memcpy(out + (i + y) * n + j, c + y * BLOCK, columns * sizeof *c);
         }
-    const bool room = left && right;
     free(left);
     free(right);
+    free(c);
     return room ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for the product of two matrices");
 }

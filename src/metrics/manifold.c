@@ -5,14 +5,14 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "metrics/pairs.h"
+#include "metrics/near.h"
 
 /* --- radii ---------------------------------------------------------------------------------- */
 
 typedef struct {
-    const metric_rows *rows;
+    near_set     set;
     int          k;
-    pair_scratch scratch;
+    near_scratch scratch;
     double      *nearest;
 } radii;
 
@@ -28,14 +28,14 @@ static void keep(double *list, int k, double squared)
 static void find_radii(void *ctx, int task, int worker)
 {
     radii *f = ctx;
-    const size_t n = f->rows->n, block = (size_t)task, here = pair_rows_in(block, n), k = (size_t)f->k;
-    const pair_room room = pair_scratch_of(&f->scratch, worker);
-    double *list = f->nearest + block * PAIR_BLOCK * k;
+    const size_t n = f->set.rows->n, block = (size_t)task, here = pair_rows_in(block, n), k = (size_t)f->k;
+    near_room room = near_scratch_of(&f->scratch, worker);
+    double *list = f->nearest + block * PAIR_BLOCK * k, limit[PAIR_BLOCK];
     for (size_t i = 0; i < here * k; i++) list[i] = INFINITY;
-    pair_pack(f->rows, NULL, n, block, room.a);
+    near_begin(&room, &f->set, block);
     for (size_t other = 0; other < pair_blocks(n); other++) {
-        pair_pack(f->rows, NULL, n, other, room.b);
-        pair_distances(f->rows->dims, &room);
+        for (size_t i = 0; i < here; i++) limit[i] = list[i * k + k - 1];
+        near_distances(&room, &f->set, other, limit, NULL);
         for (size_t i = 0; i < here; i++)
             for (size_t j = 0; j < pair_rows_in(other, n); j++)
                 if (other != block || i != j) keep(list + i * k, f->k, room.out[i * PAIR_BLOCK + j]);
@@ -47,20 +47,23 @@ int64_t manifold_tasks(size_t n) { return (int64_t)pair_blocks(n); }
 ddpm_status manifold_radii(const metric_rows *rows, int k, const metric_work *w, int64_t before, int64_t all, double *nearest)
 {
     assert(k >= 1 && k <= MANIFOLD_MAX_K && (size_t)k < rows->n);
-    radii f = { .rows = rows, .k = k, .nearest = nearest };
-    DDPM_TRY(pair_scratch_new(w, rows->dims, &f.scratch));
-    const ddpm_status status = pair_run(w, (int)pair_blocks(rows->n), before, all, find_radii, &f);
-    pair_scratch_free(&f.scratch);
+    radii f = { .k = k, .nearest = nearest };
+    DDPM_TRY(near_set_new(rows, &f.set));
+    ddpm_status status = near_scratch_new(w, rows->dims, &f.scratch);
+    if (status == DDPM_OK) status = pair_run(w, (int)pair_blocks(rows->n), before, all, find_radii, &f);
+    near_scratch_free(&f.scratch);
+    near_set_free(&f.set);
     return status;
 }
 
 /* --- one set among the balls of the other --------------------------------------------------- */
 
 typedef struct {
-    const metric_rows *samples, *reference;
+    near_set samples, reference;
     const manifold_radius *radius;
     const manifold_points *points;
-    pair_scratch scratch;
+    double  *widest;                     /* [reference] of a point's two balls */
+    near_scratch scratch;
     atomic_uchar *inside, *covered;      /* [reference]; tasks meet there, and all of them only ever set */
 } comparison;
 
@@ -77,35 +80,48 @@ static void compare_pair(const comparison *c, size_t sample, size_t reference, d
 static void compare_row(void *ctx, int task, int worker)
 {
     const comparison *c = ctx;
-    const size_t n = c->samples->n, of = c->reference->n, block = (size_t)task, first = block * PAIR_BLOCK;
-    const pair_room room = pair_scratch_of(&c->scratch, worker);
-    pair_pack(c->samples, NULL, n, block, room.a);
+    const size_t n = c->samples.rows->n, of = c->reference.rows->n, block = (size_t)task, first = block * PAIR_BLOCK;
+    near_room room = near_scratch_of(&c->scratch, worker);
+    near_begin(&room, &c->samples, block);
     for (size_t i = 0; i < pair_rows_in(block, n); i++) {
         c->points->sample_inside[first + i] = 0;
         c->points->balls[first + i] = 0;
     }
     for (size_t other = 0; other < pair_blocks(of); other++) {
-        pair_pack(c->reference, NULL, of, other, room.b);
-        pair_distances(c->samples->dims, &room);
+        near_distances(&room, &c->reference, other, c->radius->sample + first, c->widest + other * PAIR_BLOCK);
         for (size_t i = 0; i < pair_rows_in(block, n); i++)
             for (size_t j = 0; j < pair_rows_in(other, of); j++) compare_pair(c, first + i, other * PAIR_BLOCK + j, room.out[i * PAIR_BLOCK + j]);
     }
+}
+
+static ddpm_status prepare(const metric_rows *samples, const metric_rows *reference, const metric_work *w, comparison *c)
+{
+    const manifold_radius *r = c->radius;
+    c->inside = calloc(reference->n, sizeof *c->inside);
+    c->covered = calloc(reference->n, sizeof *c->covered);
+    c->widest = calloc(reference->n, sizeof *c->widest);
+    if (!c->inside || !c->covered || !c->widest) return ddpm_fail(DDPM_ENOMEM, "no memory to compare with %zu rows", reference->n);
+    for (size_t i = 0; i < reference->n; i++) c->widest[i] = r->reference[i] > r->reference_density[i] ? r->reference[i] : r->reference_density[i];
+    DDPM_TRY(near_set_new(samples, &c->samples));
+    DDPM_TRY(near_set_new(reference, &c->reference));
+    return near_scratch_new(w, samples->dims, &c->scratch);
 }
 
 ddpm_status manifold_compare(const metric_rows *samples, const metric_rows *reference, const manifold_radius *r, const metric_work *w, int64_t before,
                              int64_t all, const manifold_points *p)
 {
     assert(samples->dims == reference->dims);
-    comparison c = { .samples = samples, .reference = reference, .radius = r, .points = p, .inside = calloc(reference->n, sizeof *c.inside),
-                     .covered = calloc(reference->n, sizeof *c.covered) };
-    ddpm_status status = c.inside && c.covered ? pair_scratch_new(w, samples->dims, &c.scratch)
-                                               : ddpm_fail(DDPM_ENOMEM, "no memory to compare with %zu rows", reference->n);
+    comparison c = { .radius = r, .points = p };
+    ddpm_status status = prepare(samples, reference, w, &c);
     if (status == DDPM_OK) status = pair_run(w, (int)pair_blocks(samples->n), before, all, compare_row, &c);
     for (size_t i = 0; status == DDPM_OK && i < reference->n; i++) {
         p->reference_inside[i] = atomic_load(&c.inside[i]);
         p->covered[i] = atomic_load(&c.covered[i]);
     }
-    pair_scratch_free(&c.scratch);
+    near_scratch_free(&c.scratch);
+    near_set_free(&c.samples);
+    near_set_free(&c.reference);
+    free(c.widest);
     free(c.inside);
     free(c.covered);
     return status;

@@ -7,6 +7,8 @@
 #include "metrics/linalg.h"
 #include "metrics/tile.h"
 
+enum { GROUP = 4 };              /* panels of rows in a task */
+
 struct moments {
     size_t   dims, width;        /* width: dims rounded up to panels                          */
     pool    *threads;
@@ -16,7 +18,7 @@ struct moments {
                                     they are of the size of the deviations                    */
     double  *block;              /* panels of TILE columns, MOMENTS_BLOCK rows each           */
     double  *mean, *block_mean;  /* [width]                                                   */
-    double  *sums;               /* [width,width] products about the mean; panels below the diagonal */
+    double  *sums;               /* [width,width] products about the mean; above the diagonal anything */
 };
 
 ddpm_status moments_new(size_t dims, pool *threads, moments **m)
@@ -56,48 +58,72 @@ void moments_clear(moments *m)
 size_t  moments_dims(const moments *m) { return m->dims; }
 int64_t moments_count(const moments *m) { return m->count + (int64_t)m->waiting; }
 
-/* What n rows about `mean` with products `sums` (NULL: already added) change. */
-static void join(moments *m, const double *mean, int64_t n, const double *sums)
+/* n rows about `mean` with products `sums` (NULL: added already) that are to be joined to what there is. */
+typedef struct { moments *m; const double *mean, *sums; int64_t n; } arrival;
+
+static double share_of(const arrival *a) { return (double)a->n / (double)(a->m->count + a->n); }
+
+/* Rows from `first` of the sums. */
+static void join_rows(const arrival *a, size_t first, size_t end)
 {
-    const double share = (double)n / (double)(m->count + n), weight = (double)m->count * share;
-    for (size_t i = 0; i < m->width; i++) {
-        const double d = mean[i] - m->mean[i];
+    moments *m = a->m;
+    const double weight = (double)m->count * share_of(a);
+    for (size_t i = first; i < end; i++) {
+        const double d = a->mean[i] - m->mean[i];
         double *row = m->sums + i * m->width;
-        for (size_t j = 0; j <= i; j++) row[j] += weight * d * (mean[j] - m->mean[j]) + (sums ? sums[i * m->width + j] : 0);
+        for (size_t j = 0; j <= i; j++) row[j] += weight * d * (a->mean[j] - m->mean[j]) + (a->sums ? a->sums[i * m->width + j] : 0);
     }
-    for (size_t i = 0; i < m->width; i++) m->mean[i] += share * (mean[i] - m->mean[i]);
-    m->count += n;
 }
 
-static void centre(moments *m)
+/* When all rows are joined. */
+static void join_means(const arrival *a)
 {
-    for (size_t i = 0; i < m->width; i++) {
-        double *column = m->block + i / TILE * TILE * MOMENTS_BLOCK + i % TILE, sum = 0;
-        for (size_t r = 0; r < m->waiting; r++) sum += column[r * TILE];
-        m->block_mean[i] = sum / (double)m->waiting;
-        for (size_t r = 0; r < m->waiting; r++) column[r * TILE] -= m->block_mean[i];
-    }
+    moments *m = a->m;
+    const double share = share_of(a);
+    for (size_t i = 0; i < m->width; i++) m->mean[i] += share * (a->mean[i] - m->mean[i]);
+    m->count += a->n;
 }
 
-/* Row `panel` of the tiles, up to the diagonal. */
-static void add_products(void *ctx, int panel, int worker)
+static void centre(void *ctx, int panel, int worker)
 {
     (void)worker;
-    moments *m = ctx;
-    const size_t i = (size_t)panel * TILE;
-    for (size_t j = 0; j <= i; j += TILE)
-        tile_add(m->block + i * MOMENTS_BLOCK, m->block + j * MOMENTS_BLOCK, m->waiting, m->sums + i * m->width + j, m->width);
+    moments *m = ((const arrival *)ctx)->m;
+    for (size_t i = 0; i < TILE; i++) {
+        double *column = m->block + (size_t)panel * TILE * MOMENTS_BLOCK + i, sum = 0;
+        for (size_t r = 0; r < m->waiting; r++) sum += column[r * TILE];
+        const double mean = m->block_mean[(size_t)panel * TILE + i] = sum / (double)m->waiting;
+        for (size_t r = 0; r < m->waiting; r++) column[r * TILE] -= mean;
+    }
+}
+
+/* Of some panels of rows the products with all columns up to theirs, and their joining. */
+static void add_products(void *ctx, int group, int worker)
+{
+    (void)worker;
+    const arrival *a = ctx;
+    moments *m = a->m;
+    const size_t panels = tile_panels(m->dims), first = (size_t)group * GROUP, end = first + GROUP < panels ? first + GROUP : panels;
+    tile_best()->products(&(tile_job){ .a = m->block + first * TILE * MOMENTS_BLOCK, .b = m->block, .a_panels = end - first, .b_panels = end,
+                                       .a_step = TILE * MOMENTS_BLOCK, .b_step = TILE * MOMENTS_BLOCK, .n = m->waiting,
+                                       .c = m->sums + first * TILE * m->width, .stride = m->width });
+    join_rows(a, first * TILE, end * TILE);
+}
+
+static void on_threads(const moments *m, int tasks, void (*fn)(void *ctx, int task, int worker), arrival *a)
+{
+    if (m->threads) pool_run(m->threads, tasks, fn, a);
+    else
+        for (int i = 0; i < tasks; i++) fn(a, i, 0);
 }
 
 static void take_block(moments *m)
 {
     if (!m->waiting) return;
-    const int panels = (int)tile_panels(m->dims);
-    centre(m);
-    if (m->threads) pool_run(m->threads, panels, add_products, m);
-    else
-        for (int i = 0; i < panels; i++) add_products(m, i, 0);
-    join(m, m->block_mean, (int64_t)m->waiting, NULL);
+    const size_t panels = tile_panels(m->dims);
+    arrival a = { .m = m, .mean = m->block_mean, .n = (int64_t)m->waiting };
+    on_threads(m, (int)panels, centre, &a);
+    on_threads(m, (int)((panels + GROUP - 1) / GROUP), add_products, &a);
+    join_means(&a);
     m->waiting = 0;
 }
 
@@ -119,7 +145,9 @@ void moments_join(moments *m, moments *other)
     if (!other->count) return;
     if (!m->count) memcpy(m->origin, other->origin, m->dims * sizeof *m->origin);
     for (size_t i = 0; i < m->dims; i++) m->block_mean[i] = other->mean[i] + (other->origin[i] - m->origin[i]);
-    join(m, m->block_mean, other->count, other->sums);
+    const arrival a = { .m = m, .mean = m->block_mean, .sums = other->sums, .n = other->count };
+    join_rows(&a, 0, m->width);
+    join_means(&a);
 }
 
 ddpm_status moments_read(moments *m, double *mean, double *covariance)

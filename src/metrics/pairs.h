@@ -16,6 +16,7 @@ static inline size_t pair_rows_in(size_t block, size_t n) { return n - block * P
 typedef struct { size_t dims; double *memory; } pair_scratch;
 typedef struct { double *a, *b, *out; } pair_room;           /* out[PAIR_BLOCK,PAIR_BLOCK] */
 
+int         pair_workers(const metric_work *w);              /* how many there are */
 ddpm_status pair_scratch_new(const metric_work *w, size_t dims, pair_scratch *s);
 void        pair_scratch_free(pair_scratch *s);
 pair_room   pair_scratch_of(const pair_scratch *s, int worker);
