@@ -1,7 +1,7 @@
 /* bench/conv.c - speed of the convolution kernels: the shapes of the CIFAR-10
- * U-Net, three passes, f32 and bf16, one thread.
+ * U-Net, three passes, and of Inception-v3, forward; f32 and bf16, one thread.
  *
- *   bench_conv [LEVEL [IMAGES [SHAPE]]]
+ *   bench_conv [LEVEL [IMAGES [NETWORK [SHAPE]]]]      NETWORK: unet or inception
  *
  * Prints the median GFLOP/s of a few repeats (all taps counted) and percent of
  * the multiplier's peak, measured anew before each pass because a shared machine
@@ -19,21 +19,40 @@
 #include <immintrin.h>
 #endif
 
-typedef struct { int c1, c2, out, size, kernel, stride, count; } bench_shape;
+/* kernel_w 0: kernel; `valid`: without padding. */
+typedef struct { int c1, c2, out, size, kernel, stride, count, kernel_w; bool valid; } bench_shape;
 
-static const bench_shape shapes[] = {
-    {3, 0, 128, 32, 3, 1, 1},     {128, 0, 128, 32, 3, 1, 7},   {128, 0, 128, 32, 3, 2, 1},
-    {128, 0, 256, 16, 3, 1, 1},   {256, 0, 256, 16, 3, 1, 7},   {128, 0, 256, 16, 1, 1, 1},
-    {256, 0, 256, 16, 1, 1, 20},  {256, 0, 256, 16, 3, 2, 1},   {256, 0, 256, 8, 3, 1, 8},
-    {256, 0, 256, 8, 3, 2, 1},    {256, 0, 256, 4, 3, 1, 11},   {256, 0, 256, 4, 1, 1, 4},
-    {256, 256, 256, 4, 3, 1, 3},  {256, 256, 256, 4, 1, 1, 3},  {256, 256, 256, 8, 3, 1, 3},
-    {256, 256, 256, 8, 1, 1, 3},  {256, 256, 256, 16, 3, 1, 2}, {256, 256, 256, 16, 1, 1, 2},
-    {256, 128, 256, 16, 3, 1, 1}, {256, 128, 256, 16, 1, 1, 1}, {256, 0, 256, 32, 3, 1, 1},
-    {256, 128, 128, 32, 3, 1, 1}, {256, 128, 128, 32, 1, 1, 1}, {128, 128, 128, 32, 3, 1, 2},
-    {128, 128, 128, 32, 1, 1, 2}, {128, 0, 3, 32, 3, 1, 1},     {512, 0, 256, 1, 1, 1, 0},
+static const bench_shape unet[] = {
+    {3, 0, 128, 32, 3, 1, .count = 1}, {128, 0, 128, 32, 3, 1, .count = 7}, {128, 0, 128, 32, 3, 2, .count = 1},
+    {128, 0, 256, 16, 3, 1, .count = 1}, {256, 0, 256, 16, 3, 1, .count = 7}, {128, 0, 256, 16, 1, 1, .count = 1},
+    {256, 0, 256, 16, 1, 1, .count = 20}, {256, 0, 256, 16, 3, 2, .count = 1}, {256, 0, 256, 8, 3, 1, .count = 8},
+    {256, 0, 256, 8, 3, 2, .count = 1}, {256, 0, 256, 4, 3, 1, .count = 11}, {256, 0, 256, 4, 1, 1, .count = 4},
+    {256, 256, 256, 4, 3, 1, .count = 3}, {256, 256, 256, 4, 1, 1, .count = 3}, {256, 256, 256, 8, 3, 1, .count = 3},
+    {256, 256, 256, 8, 1, 1, .count = 3}, {256, 256, 256, 16, 3, 1, .count = 2},
+    {256, 256, 256, 16, 1, 1, .count = 2}, {256, 128, 256, 16, 3, 1, .count = 1},
+    {256, 128, 256, 16, 1, 1, .count = 1}, {256, 0, 256, 32, 3, 1, .count = 1}, {256, 128, 128, 32, 3, 1, .count = 1},
+    {256, 128, 128, 32, 1, 1, .count = 1}, {128, 128, 128, 32, 3, 1, .count = 2},
+    {128, 128, 128, 32, 1, 1, .count = 2}, {128, 0, 3, 32, 3, 1, .count = 1}, {512, 0, 256, 1, 1, 1, .count = 0},
 };
 
-enum { SHAPES = sizeof shapes / sizeof shapes[0], REPEATS = 5, CHAINS = 24 };
+static const bench_shape inception[] = {
+    {3, 0, 32, 299, 3, 2, .count = 1, .valid = true}, {32, 0, 32, 149, 3, 1, .count = 1, .valid = true},
+    {32, 0, 64, 147, 3, 1, .count = 1}, {64, 0, 80, 73, 1, 1, .count = 1},
+    {80, 0, 192, 73, 3, 1, .count = 1, .valid = true}, {192, 0, 64, 35, 1, 1, .count = 3},
+    {288, 0, 64, 35, 1, 1, .count = 9}, {48, 0, 64, 35, 5, 1, .count = 3}, {64, 0, 96, 35, 3, 1, .count = 4},
+    {96, 0, 96, 35, 3, 1, .count = 3}, {288, 0, 384, 35, 3, 2, .count = 1, .valid = true},
+    {96, 0, 96, 35, 3, 2, .count = 1, .valid = true}, {768, 0, 192, 17, 1, 1, .count = 12},
+    {768, 0, 128, 17, 1, 1, .count = 6}, {128, 0, 128, 17, 1, 1, .count = 2, .kernel_w = 7},
+    {128, 0, 192, 17, 7, 1, .count = 3, .kernel_w = 1}, {160, 0, 160, 17, 1, 1, .count = 4, .kernel_w = 7},
+    {160, 0, 192, 17, 7, 1, .count = 6, .kernel_w = 1}, {192, 0, 192, 17, 1, 1, .count = 4, .kernel_w = 7},
+    {192, 0, 192, 17, 7, 1, .count = 4, .kernel_w = 1}, {192, 0, 320, 17, 3, 2, .count = 1, .valid = true},
+    {192, 0, 192, 17, 3, 2, .count = 1, .valid = true}, {1280, 0, 384, 8, 1, 1, .count = 3},
+    {2048, 0, 384, 8, 1, 1, .count = 3}, {384, 0, 384, 8, 1, 1, .count = 4, .kernel_w = 3},
+    {384, 0, 384, 8, 3, 1, .count = 4, .kernel_w = 1}, {448, 0, 384, 8, 3, 1, .count = 2},
+    {2048, 0, 1008, 1, 1, 1, .count = 1},
+};
+
+enum { REPEATS = 5, CHAINS = 24 };
 
 static double now(void)
 {
@@ -135,19 +154,24 @@ typedef struct {
 
 static void bench_make(nn_backend *b, const bench_shape *s, int n, nn_dtype type, bench_conv *c)
 {
-    const int size = s->size / s->stride;
+    const int kw = s->kernel_w ? s->kernel_w : s->kernel;
+    const int h = s->valid ? (s->size - s->kernel) / s->stride + 1 : s->size / s->stride;
+    const int w = s->valid ? (s->size - kw) / s->stride + 1 : s->size / s->stride;
     memset(c, 0, sizeof *c);
     c->x = (nn_tensor){.dtype = s->size == 1 ? NN_F32 : type, .shape = {n, s->size, s->size, s->c1}};
     c->x2 = (nn_tensor){.dtype = type, .shape = {n, s->size, s->size, s->c2}};
-    c->w = (nn_tensor){.shape = {s->kernel, s->kernel, s->c1 + s->c2, s->out}};
+    c->w = (nn_tensor){.shape = {s->kernel, kw, s->c1 + s->c2, s->out}};
     c->b = (nn_tensor){.shape = {1, 1, 1, s->out}};
-    c->out = (nn_tensor){.dtype = c->x.dtype, .shape = {n, size, size, s->out}};
+    c->out = (nn_tensor){.dtype = c->x.dtype, .shape = {n, h, w, s->out}};
     c->node = (nn_node){.op = NN_CONV2D, .compute = c->x.dtype, .in = {&c->x, &c->w, &c->b, s->c2 ? &c->x2 : NULL},
                         .out = &c->out, .name = "bench"};
     c->node.attr.conv.out = s->out;
-    c->node.attr.conv.kernel = s->kernel;
+    c->node.attr.conv.kernel_h = s->kernel;
+    c->node.attr.conv.kernel_w = kw;
     c->node.attr.conv.stride = s->stride;
-    c->node.attr.conv.pad = s->kernel / 2;
+    c->node.attr.conv.pad_h = s->valid ? 0 : s->kernel / 2;
+    c->node.attr.conv.pad_w = s->valid ? 0 : kw / 2;
+    c->node.attr.conv.valid = s->valid;
     c->call = (nn_call){.node = &c->node, .n = n, .parts = 1};
     for (int i = 0; i < 4; i++)
         if (c->node.in[i]) c->call.in[i] = filled(b, c->node.in[i]->shape, c->node.in[i]->dtype);
@@ -160,7 +184,7 @@ static void bench_make(nn_backend *b, const bench_shape *s, int n, nn_dtype type
         b->alloc(b, k->pack_bytes(b, &c->node, true), &c->packed) != DDPM_OK) exit(EXIT_FAILURE);
     k->pack(b, &c->node, true, c->call.in[CONV_W], c->packed);
     c->call.packed = c->packed;
-    c->flop = 2.0 * n * size * size * s->out * (s->c1 + s->c2) * s->kernel * s->kernel;
+    c->flop = 2.0 * n * h * w * s->out * (s->c1 + s->c2) * s->kernel * kw;
 }
 
 static void bench_drop(nn_backend *b, bench_conv *c)
@@ -196,12 +220,21 @@ static double bench_pass(nn_backend *b, bench_conv *c, int pass)
     return seconds[REPEATS / 2];
 }
 
-static void bench_row(nn_backend *b, const bench_shape *s, int n, nn_dtype type, double total[PASSES])
+typedef struct { const char *name; const bench_shape *shapes; int count, passes; } bench_network;
+
+static const bench_network networks[] = {
+    {"unet", unet, sizeof unet / sizeof *unet, PASSES}, {"inception", inception, sizeof inception / sizeof *inception, FORWARD + 1},
+};
+
+enum { NETWORKS = sizeof networks / sizeof *networks };
+
+static void bench_row(nn_backend *b, const bench_shape *s, int n, nn_dtype type, int passes, double total[PASSES])
 {
     bench_conv c;
     bench_make(b, s, n, type, &c);
-    printf("%4d->%-3d @%-2d %dx%d s%d x%-2d", s->c1 + s->c2, s->out, s->size, s->kernel, s->kernel, s->stride, s->count);
-    for (int p = 0; p < PASSES; p++) {
+    printf("%4d->%-3d @%-2d %dx%d s%d x%-2d", s->c1 + s->c2, s->out, s->size, s->kernel,
+           s->kernel_w ? s->kernel_w : s->kernel, s->stride, s->count);
+    for (int p = 0; p < passes; p++) {
         const double top = peak(b->isa, c.node.compute);
         const double seconds = bench_pass(b, &c, p);
         const double speed = c.flop / seconds * 1e-9;
@@ -214,13 +247,13 @@ static void bench_row(nn_backend *b, const bench_shape *s, int n, nn_dtype type,
     bench_drop(b, &c);
 }
 
-static void bench_type(nn_backend *b, int n, nn_dtype type, int only)
+static void bench_type(nn_backend *b, const bench_network *net, int n, nn_dtype type, int only)
 {
     double total[PASSES] = {0};
-    printf("%s, %s, %d images: GFLOP/s of forward, data gradient, weight gradient; peak %.1f\n", b->isa,
+    printf("%s, %s, %s, %d images: GFLOP/s of forward, data gradient, weight gradient; peak %.1f\n", net->name, b->isa,
            type == NN_F32 ? "f32" : "bf16", n, peak(b->isa, type));
-    for (int i = 0; i < SHAPES; i++)
-        if (only < 0 || only == i) bench_row(b, &shapes[i], n, type, total);
+    for (int i = 0; i < net->count; i++)
+        if (only < 0 || only == i) bench_row(b, &net->shapes[i], n, type, net->passes, total);
     printf("milliseconds for all layers: %.1f %.1f %.1f\n", total[0] * 1e3, total[1] * 1e3, total[2] * 1e3);
 }
 
@@ -232,9 +265,12 @@ int main(int argc, char **argv)
         return 2;
     }
     const int n = argc > 2 ? atoi(argv[2]) : 8;
-    const int only = argc > 3 ? atoi(argv[3]) : -1;
-    bench_type(b, n, NN_F32, only);
-    bench_type(b, n, NN_BF16, only);
+    const int only = argc > 4 ? atoi(argv[4]) : -1;
+    for (int i = 0; i < NETWORKS; i++) {
+        if (argc > 3 && strcmp(argv[3], networks[i].name) != 0) continue;
+        bench_type(b, &networks[i], n, NN_F32, only);
+        bench_type(b, &networks[i], n, NN_BF16, only);
+    }
     b->release(b);
     return 0;
 }

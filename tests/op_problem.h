@@ -20,6 +20,11 @@ typedef struct {
 /* Outputs and gradients of the whole batch. */
 typedef struct { float *out, *din[NN_MAX_IN], *grads; } result;
 
+static bool has_gradient(const problem *p)
+{
+    return p->node->out->needs_grad && !nn_forward_only(p->node);
+}
+
 static float *normals(size_t len, uint64_t which)
 {
     float *x = malloc((len ? len : 1) * sizeof *x);
@@ -119,7 +124,7 @@ typedef struct { nn_plan *plan, *lender[MOST_PARTS]; pool *threads; int parts; d
 static runner runner_new(const problem *p, nn_backend *b, int parts)
 {
     runner r = { .parts = parts };
-    const nn_mode mode = p->node->out->needs_grad ? NN_TRAIN : NN_INFER;
+    const nn_mode mode = has_gradient(p) ? NN_TRAIN : NN_INFER;
     MUST(nn_plan_new(p->g, b, mode, p->node->out, &r.plan));
     if (parts == 1) return r;
     MUST(pool_new(parts, &r.threads));
@@ -162,7 +167,7 @@ static void run_images(const problem *p, runner *how, int first, int n, bool acc
     set_inputs(p, plan, first, n);
     run_forward(how, n);
     MUST(nn_plan_get(plan, out, n, r->out + at));
-    if (!out->needs_grad) return;
+    if (!has_gradient(p)) return;
     MUST(nn_plan_backward(plan, n, p->dout + at, accumulate));
     for (int i = 0; i < NN_MAX_IN; i++)
         if (r->din[i]) {
@@ -195,7 +200,7 @@ static double work(const op_case *k)
 {
     const double pixels = (double)(k->n * k->h * k->w) * (k->upsample ? 4 : 1);
     switch (k->op) {
-    case NN_CONV2D:    return pixels * (k->c + k->c2) * k->out * k->kernel * k->kernel;
+    case NN_CONV2D:    return pixels * (k->c + k->c2) * k->out * op_taps(k);
     case NN_ATTENTION: return pixels * k->h * k->w * k->c;
     default:           return pixels * (k->c + k->c2) * 10;
     }

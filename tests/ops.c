@@ -86,7 +86,7 @@ static void check_directions(const problem *p, nn_plan *plan, const char *what, 
 
 static void gradients_of(const problem *p, nn_backend *b)
 {
-    if (p->precision != NN_F32 || !p->node->out->needs_grad || work(p->k) > 1e6) return;
+    if (p->precision != NN_F32 || !has_gradient(p) || work(p->k) > 1e6) return;
     result r = run(p, b, p->k->n);
     float *out = malloc(nn_len(p->node->out->shape) * sizeof *out);
     assert_non_null(out);
@@ -118,7 +118,7 @@ static double terms(const problem *p, int i)
 {
     const op_case *k = p->k;
     const nn_shape y = p->node->out->shape;
-    const double pixels = (double)y.h * y.w, taps = (double)k->kernel * k->kernel;
+    const double pixels = (double)y.h * y.w, taps = op_taps(k);
     if (k->op == NN_CONV2D) {
         if (i < 0) return taps * (k->c + k->c2) + 3;
         if (i == CONV_X || i == CONV_X2) return taps * k->out * (k->upsample ? 4 : 1);
@@ -129,6 +129,7 @@ static double terms(const problem *p, int i)
         return pixels * (k->c + k->c2) / k->groups;
     }
     if (k->op == NN_ATTENTION) return pixels + k->c;
+    if (k->op == NN_POOL && (i < 0 || k->kernel)) return k->kernel ? taps : (double)k->h * k->w;
     return k->op == NN_EMBED ? k->n : 4;
 }
 
@@ -207,7 +208,7 @@ static void equal_to_ref(const problem *p, nn_backend *b)
     result want = run(p, ref, p->k->n), got = run(p, b, p->k->n);
     const nn_tensor *out = p->node->out;
     compare(p, -1, "output", out->dtype, want.out, got.out, nn_len(out->shape));
-    for (int i = 0; i < NN_MAX_IN && out->needs_grad; i++) {
+    for (int i = 0; i < NN_MAX_IN && has_gradient(p); i++) {
         const nn_tensor *t = p->node->in[i];
         if (!t) continue;
         if (t->role == NN_PARAM) {
@@ -230,7 +231,7 @@ static void assert_same_bits(const problem *p, const char *how, const result *a,
     for (int i = 0; i < NN_MAX_IN; i++)
         if (a->din[i] && memcmp(a->din[i], b->din[i], nn_len(p->node->in[i]->shape) * 4))
             fail_msg("%s: gradient of %s differs %s", p->name, p->node->in[i]->name, how);
-    for (int i = 0; i < p->g->params.count && p->node->out->needs_grad; i++) {
+    for (int i = 0; i < p->g->params.count && has_gradient(p); i++) {
         const nn_param *q = &p->g->params.list[i];
         if (memcmp(a->grads + q->offset, b->grads + q->offset, nn_len(q->shape) * 4))
             fail_msg("%s: gradient of %s differs %s", p->name, q->name, how);
@@ -298,7 +299,7 @@ static double largest_error(const float *want, const float *got, size_t len)
 static void bf16_is_worse_in(const problem *p, nn_backend *ref)
 {
     enum { ENOUGH = 64 };
-    if (p->k->op != NN_CONV2D || p->precision != NN_F32X3) return;
+    if (p->k->op != NN_CONV2D || p->precision != NN_F32X3 || !has_gradient(p)) return;
     const nn_tensor *out = p->node->out, *x = p->node->in[CONV_X], *w = p->node->in[CONV_W];
     nn_node *node = p->g->nodes[0];
     result want = run(p, ref, p->k->n);
@@ -369,6 +370,28 @@ static void blocks_agree(const problem *p, nn_backend *b)
     result_free(&shared);
 }
 
+/* ---- what is not a number ---- */
+
+/* A maximum does not lose it, wherever in the window it stands, and windows without it are untouched. */
+static void check_nan_in_maxima(nn_backend *b)
+{
+    enum { SIDE = 5, CHANNELS = 40, LEN = SIDE * SIDE * CHANNELS };
+    static const op_case k = { NN_POOL, 1, SIDE, SIDE, CHANNELS, .kernel = 3, .stride = 1, .pad = 1, .max = true, .fixed_inputs = true };
+    problem p = problem_new(&k, NN_F32);
+    result before = run(&p, b, 1);
+    ((float *)p.in[POOL_X])[(2 * SIDE + 2) * CHANNELS + 7] = NAN;
+    result after = run(&p, b, 1);
+    for (int i = 0; i < LEN; i++) {
+        const int y = i / CHANNELS / SIDE, x = i / CHANNELS % SIDE;
+        const bool inside = y >= 1 && y <= 3 && x >= 1 && x <= 3 && i % CHANNELS == 7;
+        assert_int_equal(isnan(after.out[i]), inside);
+        if (!inside) assert_memory_equal(&after.out[i], &before.out[i], sizeof *after.out);
+    }
+    result_free(&before);
+    result_free(&after);
+    problem_free(&p);
+}
+
 /* ---- the published timestep embeddings ---- */
 
 static void check_embedding(nn_backend *b, const golden_file *f, const char *name, int dim, bool cos_first, double shift)
@@ -429,6 +452,7 @@ static void threads(void **state)       { each_case(*state, threads_agree); }
 static void parts(void **state)         { each_case(*state, parts_agree); }
 static void blocks(void **state)        { each_case(*state, blocks_agree); }
 static void embeddings(void **state)    { check_embeddings(*state); }
+static void nan_in_maxima(void **state) { check_nan_in_maxima(*state); }
 
 static int test_ref(void)
 {
@@ -437,7 +461,7 @@ static int test_ref(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(gradients, b), cmocka_unit_test_prestate(bf16_is_worse, b), cmocka_unit_test_prestate(independence, b),
         cmocka_unit_test_prestate(parameters, b), cmocka_unit_test_prestate(threads, b),
-        cmocka_unit_test_prestate(parts, b), cmocka_unit_test_prestate(embeddings, b),
+        cmocka_unit_test_prestate(parts, b), cmocka_unit_test_prestate(embeddings, b), cmocka_unit_test_prestate(nan_in_maxima, b),
     };
     const int failures = cmocka_run_group_tests_name("ref", tests, NULL, NULL);
     nn_backend_free(b);
@@ -458,7 +482,7 @@ static int test_level(const char *isa)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(equal, b), cmocka_unit_test_prestate(split, b), cmocka_unit_test_prestate(independence, b),
         cmocka_unit_test_prestate(parameters, b), cmocka_unit_test_prestate(threads, b),
-        cmocka_unit_test_prestate(parts, b), cmocka_unit_test_prestate(blocks, b), cmocka_unit_test_prestate(embeddings, b),
+        cmocka_unit_test_prestate(parts, b), cmocka_unit_test_prestate(blocks, b), cmocka_unit_test_prestate(embeddings, b), cmocka_unit_test_prestate(nan_in_maxima, b),
     };
     const int failures = cmocka_run_group_tests_name(isa, tests, NULL, NULL);
     nn_backend_free(b);

@@ -454,7 +454,7 @@ static void kept_values_can_be_read(void **state)
     forward(r, p, out);
     const nn_node *pool_node = NULL;
     for (int i = 0; i < r->u.g->n_nodes; i++)
-        if (r->u.g->nodes[i]->op == NN_AVG_POOL) pool_node = r->u.g->nodes[i];
+        if (r->u.g->nodes[i]->op == NN_POOL) pool_node = r->u.g->nodes[i];
     MUST(nn_plan_get(p, pool_node->in[0], BATCH, h1));
     MUST(nn_plan_get(p, pool_node->out, BATCH, pooled));
     for (int c = 0; c < CH; c++) {
@@ -486,6 +486,25 @@ static void inner_values_can_be_the_output(void **state)
     assert_memory_equal(got, kept, nn_len(inner->shape) * sizeof *got);
     nn_plan_free(all);
     nn_plan_free(p);
+    rig_free(r);
+}
+
+static void marked_values_survive(void **state)
+{
+    rig *r = rig_new(state, NN_F32);
+    nn_plan *all = rig_plan(r, NN_KEEP);
+    float want[X_LEN], out[X_LEN], inner_want[BATCH * SIZE * SIZE * CH], got[BATCH * SIZE * SIZE * CH];
+    forward(r, all, want);
+    nn_tensor *inner = r->u.g->nodes[6]->out;
+    MUST(nn_plan_get(all, inner, BATCH, inner_want));
+    nn_keep(r->u.g, inner);
+    nn_plan *marked = rig_plan(r, NN_INFER);
+    forward(r, marked, out);
+    MUST(nn_plan_get(marked, inner, BATCH, got));
+    assert_memory_equal(out, want, sizeof out);
+    assert_memory_equal(got, inner_want, nn_len(inner->shape) * sizeof *got);
+    nn_plan_free(all);
+    nn_plan_free(marked);
     rig_free(r);
 }
 
@@ -572,7 +591,8 @@ int main(void)
             cmocka_unit_test_prestate(recomputation_changes_no_bit, backend), cmocka_unit_test_prestate(threads_may_share_a_plan, backend),
             cmocka_unit_test_prestate(batches_may_be_cut, backend),        cmocka_unit_test_prestate(gradients_of_a_network, backend),
             cmocka_unit_test_prestate(memory_is_shared, backend),          cmocka_unit_test_prestate(kept_values_can_be_read, backend),
-            cmocka_unit_test_prestate(inner_values_can_be_the_output, backend), cmocka_unit_test_prestate(profile_counts_time, backend),
+            cmocka_unit_test_prestate(inner_values_can_be_the_output, backend), cmocka_unit_test_prestate(marked_values_survive, backend),
+            cmocka_unit_test_prestate(profile_counts_time, backend),
         };
         failures += cmocka_run_group_tests_name(i ? cpu : "ref", tests, NULL, NULL);
     }

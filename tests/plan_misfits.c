@@ -50,6 +50,14 @@ static void misfits_are_explained(void **state)
     expect_sentence(g, DDPM_ESHAPE, "avg_pool: ", "5x4");
 
     g = nn_graph_new(NN_F32);
+    nn_pool(g, (nn_pool_args){ .x = input(g, 5, 2, 2), .max = true, .kernel = 3 });
+    expect_sentence(g, DDPM_ESHAPE, "max_pool: ", "x is 5x2, smaller than a window of 3");
+
+    g = nn_graph_new(NN_F32);
+    nn_pool(g, (nn_pool_args){ .x = input(g, 5, 5, 2), .kernel = 3, .pad = 2 });
+    expect_sentence(g, DDPM_ESHAPE, "avg_pool: ", "padding 2 of windows of 3: needs 0..1");
+
+    g = nn_graph_new(NN_F32);
     h = input(g, 4, 4, 2);
     nn_add(g, h, input(g, 4, 4, 3));
     expect_sentence(g, DDPM_ESHAPE, "add: ", "1x4x4x3");
@@ -80,6 +88,14 @@ static void misfits_are_explained(void **state)
     g = nn_graph_new(NN_F32);
     nn_conv2d(g, "empty", (nn_conv_args){ .x = input(g, 4, 4, 2), .out = 0 });
     expect_sentence(g, DDPM_ESHAPE, "empty.weight: ", "sizes must be");
+
+    g = nn_graph_new(NN_F32);
+    nn_conv2d(g, "wide", (nn_conv_args){ .x = input(g, 4, 4, 2), .out = 2, .kernel_h = 3, .kernel_w = 5, .pad_h = 3 });
+    expect_sentence(g, DDPM_ESHAPE, "wide: ", "padding 3 of a kernel of 3: needs 0..2");
+
+    g = nn_graph_new(NN_F32);
+    nn_conv2d(g, "small", (nn_conv_args){ .x = input(g, 6, 2, 2), .out = 2, .kernel = 5, .pad = 1, .valid = true });
+    expect_sentence(g, DDPM_ESHAPE, "small: ", "x is 2 and its padding 1, smaller than a kernel of 5");
 }
 
 static void plans_refuse_what_cannot_train(void **state)
@@ -117,6 +133,23 @@ static void plans_refuse_what_cannot_train(void **state)
     nn_tensor *constant = nn_silu(g, input(g, 4, 4, 2));
     assert_int_equal(nn_plan_new(g, b, NN_TRAIN, constant, &p), DDPM_EINVAL);
     assert_non_null(strstr(ddpm_last_error(), "silu: "));
+    nn_graph_free(g);
+
+    g = nn_graph_new(NN_F32);
+    x = nn_conv2d(g, "trained", (nn_conv_args){ .x = input(g, 4, 4, 2), .out = 2 });
+    nn_tensor *most = nn_pool(g, (nn_pool_args){ .x = x, .max = true, .kernel = 2 });
+    MUST(nn_plan_new(g, b, NN_INFER, most, &p));
+    nn_plan_free(p);
+    assert_int_equal(nn_plan_new(g, b, NN_TRAIN, most, &p), DDPM_ENOSUP);
+    assert_non_null(strstr(ddpm_last_error(), "max_pool: this kind of pool has no gradient"));
+    nn_graph_free(g);
+
+    g = nn_graph_new(NN_F32);
+    nn_tensor *cut = nn_conv2d(g, "cut", (nn_conv_args){ .x = input(g, 4, 4, 2), .out = 2, .relu = true });
+    MUST(nn_plan_new(g, b, NN_INFER, cut, &p));
+    nn_plan_free(p);
+    assert_int_equal(nn_plan_new(g, b, NN_TRAIN, cut, &p), DDPM_ENOSUP);
+    assert_non_null(strstr(ddpm_last_error(), "cut: this kind of conv2d has no gradient"));
     nn_graph_free(g);
     nn_backend_free(b);
 }

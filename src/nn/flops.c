@@ -2,8 +2,8 @@
 
 static double conv_flops(const nn_node *node)
 {
-    const int k = node->attr.conv.kernel;
-    return 2.0 * (double)nn_image_len(node->out->shape) * nn_read_channels(node) * k * k;
+    const double taps = (double)node->attr.conv.kernel_h * node->attr.conv.kernel_w;
+    return 2.0 * (double)nn_image_len(node->out->shape) * nn_read_channels(node) * taps;
 }
 
 /* Scores and the weighted sum: each pixels x pixels x channels. */

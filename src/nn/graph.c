@@ -171,21 +171,27 @@ static nn_tensor *append(nn_graph *g, nn_node node, const char *name, bool f32_o
 
 static int channels(const nn_tensor *x, const nn_tensor *x2) { return x->shape.c + (x2 ? x2->shape.c : 0); }
 
+static int or_else(int value, int otherwise) { return value ? value : otherwise; }
+
 nn_tensor *nn_conv2d(nn_graph *g, const char *name, nn_conv_args a)
 {
     if (g->status != DDPM_OK) return NULL;
     assert(a.x && "the graph is sound, so the operand was forgotten");
-    const int k = a.kernel ? a.kernel : 1;
-    assert(a.kind == NN_PARAM_CONV || k == 1);
+    const int k = or_else(a.kernel, 1), kh = or_else(a.kernel_h, k), kw = or_else(a.kernel_w, k);
+    assert(a.kind == NN_PARAM_CONV || (kh == 1 && kw == 1));
     assert(a.kind != NN_PARAM_VECTOR && a.kind != NN_PARAM_TABLE);
-    nn_tensor *w = param(g, name, "weight", (nn_shape){ k, k, channels(a.x, a.x2), a.out }, a.kind, a.weight_init);
+    nn_tensor *w = param(g, name, "weight", (nn_shape){ kh, kw, channels(a.x, a.x2), a.out }, a.kind, a.weight_init);
     nn_tensor *b = a.no_bias ? NULL : param(g, name, "bias", (nn_shape){ 1, 1, 1, a.out }, NN_PARAM_VECTOR, a.bias_init);
     nn_node d = { .op = NN_CONV2D, .in = { a.x, w, b, a.x2, a.chan, a.residual } };
     d.attr.conv.out = a.out;
-    d.attr.conv.kernel = k;
-    d.attr.conv.stride = a.stride ? a.stride : 1;
-    d.attr.conv.pad = a.pad;
+    d.attr.conv.kernel_h = kh;
+    d.attr.conv.kernel_w = kw;
+    d.attr.conv.stride = or_else(a.stride, 1);
+    d.attr.conv.pad_h = or_else(a.pad_h, a.pad);
+    d.attr.conv.pad_w = or_else(a.pad_w, a.pad);
     d.attr.conv.upsample = a.upsample;
+    d.attr.conv.valid = a.valid;
+    d.attr.conv.relu = a.relu;
     return append(g, d, name, a.f32_out);
 }
 
@@ -222,7 +228,30 @@ nn_tensor *nn_add(nn_graph *g, nn_tensor *x, nn_tensor *y) { return plain(g, NN_
 
 nn_tensor *nn_concat(nn_graph *g, nn_tensor *x, nn_tensor *y) { return plain(g, NN_CONCAT, x, y); }
 nn_tensor *nn_upsample(nn_graph *g, nn_tensor *x)         { return plain(g, NN_UPSAMPLE, x, NULL); }
-nn_tensor *nn_avg_pool(nn_graph *g, nn_tensor *x)         { return plain(g, NN_AVG_POOL, x, NULL); }
+
+nn_tensor *nn_pool(nn_graph *g, nn_pool_args a)
+{
+    nn_node d = { .op = NN_POOL, .in = { [POOL_X] = a.x, [POOL_X2] = a.x2 } };
+    d.attr.pool.max = a.max;
+    d.attr.pool.kernel = a.kernel;
+    d.attr.pool.stride = a.stride ? a.stride : 1;
+    d.attr.pool.pad = a.pad;
+    return append(g, d, a.max ? "max_pool" : "avg_pool", false);
+}
+
+nn_tensor *nn_avg_pool(nn_graph *g, nn_tensor *x)
+{
+    if (g->status == DDPM_OK && x && (x->shape.h % 2 || x->shape.w % 2))
+        return fail_at(g, ddpm_fail(DDPM_ESHAPE, "x is %dx%d, halving needs even sizes", x->shape.h, x->shape.w), "avg_pool");
+    return nn_pool(g, (nn_pool_args){ .x = x, .kernel = 2, .stride = 2 });
+}
+
+void nn_keep(nn_graph *g, nn_tensor *t)
+{
+    if (!t) return;
+    assert(g->tensors[t->id] == t);
+    t->keep = true;
+}
 
 nn_tensor *nn_attention(nn_graph *g, nn_tensor *qkv, int heads, nn_head_order order)
 {

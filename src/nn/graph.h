@@ -50,7 +50,8 @@ nn_tensor *nn_input(nn_graph *g, const char *name, nn_shape shape, nn_dtype dtyp
 typedef struct {
     nn_tensor    *x, *x2, *chan, *residual;          /* x2, chan, residual may be NULL */
     int           out, kernel, stride, pad;          /* kernel 0 means 1, stride 0 means 1 */
-    bool          upsample, no_bias, f32_out;
+    int           kernel_h, kernel_w, pad_h, pad_w;  /* 0: `kernel`, `pad`             */
+    bool          upsample, valid, relu, no_bias, f32_out;
     nn_param_kind kind;                              /* NN_PARAM_CONV when not set     */
     nn_init       weight_init, bias_init;
 } nn_conv_args;
@@ -62,6 +63,12 @@ typedef struct {
     bool       silu;
 } nn_norm_args;
 
+typedef struct {
+    nn_tensor *x, *x2;                               /* x2 may be NULL */
+    bool       max;
+    int        kernel, stride, pad;                  /* kernel 0: one window, the whole image; stride 0 means 1 */
+} nn_pool_args;
+
 /* Layers: operators with parameters `<scope><name>.weight` and `.bias`. */
 nn_tensor *nn_conv2d(nn_graph *g, const char *name, nn_conv_args a);
 nn_tensor *nn_group_norm(nn_graph *g, const char *name, nn_norm_args a);
@@ -72,8 +79,12 @@ nn_tensor *nn_silu(nn_graph *g, nn_tensor *x);
 nn_tensor *nn_add(nn_graph *g, nn_tensor *x, nn_tensor *y);
 nn_tensor *nn_concat(nn_graph *g, nn_tensor *x, nn_tensor *y);
 nn_tensor *nn_upsample(nn_graph *g, nn_tensor *x);
-nn_tensor *nn_avg_pool(nn_graph *g, nn_tensor *x);
+nn_tensor *nn_pool(nn_graph *g, nn_pool_args a);
+nn_tensor *nn_avg_pool(nn_graph *g, nn_tensor *x);        /* 2x2 stride 2, of even sizes only */
 nn_tensor *nn_attention(nn_graph *g, nn_tensor *qkv, int heads, nn_head_order order);
 nn_tensor *nn_timestep_embed(nn_graph *g, nn_tensor *t, int dim, bool cos_first, double shift, double max_period);
+
+/* t's value outlives an NN_INFER run, for nn_plan_get, as the plan's output does. Before a plan is made; NULL ok. */
+void       nn_keep(nn_graph *g, nn_tensor *t);
 
 #endif

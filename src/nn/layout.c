@@ -48,8 +48,8 @@ static void plan_forward(const maker *m)
         if (nn_len(d->aux)) create(&l->aux[i], nn_len(d->aux) * sizeof(float), i);
     }
     need(&l->value[m->out->id], last_step(m));
-    for (int i = 0; m->mode == NN_KEEP && i < m->g->n_tensors; i++)
-        if (l->value[i].size) need(&l->value[i], last_step(m));
+    for (int i = 0; i < m->g->n_tensors; i++)
+        if (l->value[i].size && (m->mode == NN_KEEP || m->g->tensors[i]->keep)) need(&l->value[i], last_step(m));
 }
 
 /* ---- what is computed again ---- */

@@ -43,19 +43,31 @@ static ddpm_status check_parts(const nn_node *d)
     return DDPM_OK;
 }
 
+/* Size of the output along one axis, of an image of `size` as it is read. */
+static ddpm_status infer_windows(const nn_node *d, int size, int k, int pad, int *windows)
+{
+    const int s = d->attr.conv.stride;
+    REQUIRE(pad >= 0 && pad < k, "padding %d of a kernel of %d: needs 0..%d", pad, k, k - 1);
+    REQUIRE(!d->attr.conv.valid || size + 2 * pad >= k, "x is %d and its padding %d, smaller than a kernel of %d", size, pad, k);
+    *windows = d->attr.conv.valid ? (size + 2 * pad - k) / s + 1 : size / s;
+    return DDPM_OK;
+}
+
 static ddpm_status infer_conv2d(nn_node *d)
 {
     DDPM_TRY(check_parts(d));
     const nn_shape x = d->in[CONV_X]->shape;
-    const int k = d->attr.conv.kernel, s = d->attr.conv.stride, pad = d->attr.conv.pad, out = d->attr.conv.out;
+    const int kh = d->attr.conv.kernel_h, kw = d->attr.conv.kernel_w, s = d->attr.conv.stride, out = d->attr.conv.out;
     const int up = d->attr.conv.upsample ? 2 : 1;
-    REQUIRE(k >= 1 && s >= 1 && out >= 1, "%d output channels, kernel %d and stride %d: all must be positive", out, k, s);
-    REQUIRE(pad >= 0 && pad < k, "padding %d of a kernel of %d: needs 0..%d", pad, k, k - 1);
-    REQUIRE(x.h * up % s == 0 && x.w * up % s == 0,
+    REQUIRE(kh >= 1 && kw >= 1 && s >= 1 && out >= 1,
+            "%d output channels, kernel %dx%d and stride %d: all must be positive", out, kh, kw, s);
+    REQUIRE(d->attr.conv.valid || (x.h * up % s == 0 && x.w * up % s == 0),
             "x is %dx%d, stride %d needs sizes that are multiples of %d", x.h * up, x.w * up, s, s);
-    DDPM_TRY(check_is("weight", d->in[CONV_W], (nn_shape){ k, k, nn_read_channels(d), out }));
+    d->out->shape = (nn_shape){ x.n, 1, 1, out };
+    DDPM_TRY(infer_windows(d, x.h * up, kh, d->attr.conv.pad_h, &d->out->shape.h));
+    DDPM_TRY(infer_windows(d, x.w * up, kw, d->attr.conv.pad_w, &d->out->shape.w));
+    DDPM_TRY(check_is("weight", d->in[CONV_W], (nn_shape){ kh, kw, nn_read_channels(d), out }));
     if (d->in[CONV_B]) DDPM_TRY(check_is("bias", d->in[CONV_B], (nn_shape){ 1, 1, 1, out }));
-    d->out->shape = (nn_shape){ x.n, x.h * up / s, x.w * up / s, out };
     if (d->in[CONV_CHAN]) {
         DDPM_TRY(check_type("chan", d->in[CONV_CHAN], NN_F32));
         DDPM_TRY(check_is("chan", d->in[CONV_CHAN], (nn_shape){ x.n, 1, 1, out }));
@@ -121,12 +133,18 @@ static ddpm_status infer_upsample(nn_node *d)
     return check_float("x", d->in[0]);
 }
 
-static ddpm_status infer_avg_pool(nn_node *d)
+static ddpm_status infer_pool(nn_node *d)
 {
-    const nn_shape x = d->in[0]->shape;
-    REQUIRE(x.h % 2 == 0 && x.w % 2 == 0, "x is %dx%d, halving needs even sizes", x.h, x.w);
-    d->out->shape = (nn_shape){ x.n, x.h / 2, x.w / 2, x.c };
-    return check_float("x", d->in[0]);
+    DDPM_TRY(check_parts(d));
+    const nn_shape x = d->in[POOL_X]->shape;
+    const int k = d->attr.pool.kernel, s = d->attr.pool.stride, pad = d->attr.pool.pad, c = nn_read_channels(d);
+    d->out->shape = (nn_shape){ x.n, 1, 1, c };
+    if (k == 0) return DDPM_OK;
+    REQUIRE(k >= 1 && s >= 1, "windows of %d and stride %d: both must be positive", k, s);
+    REQUIRE(pad >= 0 && pad <= k / 2, "padding %d of windows of %d: needs 0..%d, so that each holds a pixel", pad, k, k / 2);
+    REQUIRE(x.h + 2 * pad >= k && x.w + 2 * pad >= k, "x is %dx%d, smaller than a window of %d", x.h, x.w, k);
+    d->out->shape = (nn_shape){ x.n, (x.h + 2 * pad - k) / s + 1, (x.w + 2 * pad - k) / s + 1, c };
+    return DDPM_OK;
 }
 
 static ddpm_status infer_attention(nn_node *d)
@@ -175,8 +193,13 @@ const nn_op_info nn_ops[NN_OP_COUNT] = {
     [NN_ADD]            = { "add",            2, 0, false, infer_add },
     [NN_CONCAT]         = { "concat",         2, 0, false, infer_concat },
     [NN_UPSAMPLE]       = { "upsample",       1, 0, true, infer_upsample },
-    [NN_AVG_POOL]       = { "avg_pool",       1, 0, false, infer_avg_pool },
+    [NN_POOL]           = { "pool",           1, 0, false, infer_pool },
     [NN_ATTENTION]      = { "attention",      1, IN(0) | NN_SAVE_OUT, false, infer_attention },
     [NN_TIMESTEP_EMBED] = { "timestep_embed", 1, 0, false, infer_timestep_embed },
     [NN_EMBED]          = { "embed",          2, IN(0), false, infer_embed },
 };
+
+bool nn_forward_only(const nn_node *d)
+{
+    return (d->op == NN_POOL && d->attr.pool.max) || (d->op == NN_CONV2D && d->attr.conv.relu);
+}

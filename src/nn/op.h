@@ -23,11 +23,13 @@
 #include "nn/tensor.h"
 
 typedef enum {
-    /* y = conv(read(x, x2)) + b + chan + residual. A linear layer is kernel 1.
-     * in: x [n,h,w,c1]  w [k,k,c,o]  b [o] or NULL  x2 [n,h,w,c2] or NULL: concatenated behind x
+    /* y = conv(read(x, x2)) + b + chan + residual, or with `relu` the larger of that and 0. A linear layer is kernel 1.
+     * in: x [n,h,w,c1]  w [kh,kw,c,o]  b [o] or NULL  x2 [n,h,w,c2] or NULL: concatenated behind x
      *     chan [n,1,1,o] or NULL: added to every pixel   residual [n,h',w',o] or NULL
-     * out [n,h',w',o], h' = h * (upsample ? 2 : 1) / stride. `pad` zero rows and columns
-     * precede the image, as many as needed follow (pad 0, kernel 3, stride 2 is Ho's down-sampling). */
+     * out [n,h',w',o], h' = h * (upsample ? 2 : 1) / stride. `pad_h` rows and `pad_w` columns of zeros
+     * precede the image, as many as needed follow (pad 0, kernel 3, stride 2 is Ho's down-sampling).
+     * valid: as many follow as precede, and h' = floor((h * (upsample ? 2 : 1) + 2 pad_h - kh) / stride) + 1.
+     * With relu there is no gradient. */
     NN_CONV2D,
     /* y = dropout(silu?(norm(read(x, x2)) * (1 + scale) + shift)); group norm with affine gamma, beta.
      * in: x  gamma [c]  beta [c]  x2 or NULL  film [n,1,1,2c] = scale then shift, or NULL
@@ -38,7 +40,11 @@ typedef enum {
     NN_ADD,             /* x, y of one shape       -> same shape                               */
     NN_CONCAT,          /* x [n,h,w,a], y [n,h,w,b] -> [n,h,w,a+b]; norms and convolutions read two parts themselves */
     NN_UPSAMPLE,        /* x [n,h,w,c]             -> [n,2h,2w,c], nearest                     */
-    NN_AVG_POOL,        /* x [n,h,w,c]             -> [n,h/2,w/2,c], 2x2 stride 2              */
+    /* y = mean or maximum of each window of read(x, x2); what lies outside the image belongs to no window.
+     * in: x [n,h,w,c1]   x2 [n,h,w,c2] or NULL: concatenated behind x
+     * out [n,h',w',c1+c2], h' = floor((h + 2 pad - kernel) / stride) + 1; kernel 0: one window, the whole image.
+     * Of the maximum there is no gradient. */
+    NN_POOL,
     NN_ATTENTION,       /* qkv [n,h,w,3c]          -> [n,h,w,c]; aux [n,1,heads,h*w]: log of the softmax denominators */
     NN_TIMESTEP_EMBED,  /* t [n,1,1,1] f32         -> [n,1,1,dim] f32                          */
     NN_EMBED,           /* y [n,1,1,1] i32, table [1,1,k,c] -> [n,1,1,c]; forward-checked range is the caller's duty */
@@ -50,6 +56,7 @@ enum { NN_MAX_IN = 6, NN_SAVE_OUT = 1 << NN_MAX_IN };
 /* Places of operands in nn_node.in. */
 enum { CONV_X, CONV_W, CONV_B, CONV_X2, CONV_CHAN, CONV_RESIDUAL };
 enum { NORM_X, NORM_GAMMA, NORM_BETA, NORM_X2, NORM_FILM, NORM_KEY };
+enum { POOL_X, POOL_X2 = 3 };
 
 typedef enum {
     NN_HEADS_QKV,   /* per head [q k v], heads outermost: improved-diffusion, "legacy" order  */
@@ -57,8 +64,9 @@ typedef enum {
 } nn_head_order;
 
 typedef union {
-    struct { int out, kernel, stride, pad; bool upsample; } conv;
+    struct { int out, kernel_h, kernel_w, stride, pad_h, pad_w; bool upsample, valid, relu; } conv;
     struct { int groups; float eps; bool silu; float dropout; int salt; } norm;  /* salt: tells the dropout layers apart */
+    struct { bool max; int kernel, stride, pad; } pool;                          /* kernel 0: the whole image */
     struct { int heads; nn_head_order order; } attention;
     struct { int dim; bool cos_first; float shift; float max_period; } time;     /* exponent i / (dim/2 - shift) */
 } nn_attr;
@@ -87,6 +95,9 @@ typedef struct {
 } nn_op_info;
 
 extern const nn_op_info nn_ops[NN_OP_COUNT];
+
+/* Whether a node is of a kind that no backend can differentiate. */
+bool nn_forward_only(const nn_node *d);
 
 /* Channels of a two-part operand: c of in[0] plus c of in[3] when there is one. */
 static inline int nn_read_channels(const nn_node *d)

@@ -48,6 +48,8 @@ static ddpm_status prepare_kernels(nn_plan *p)
         const nn_node *d = p->g->nodes[i];
         const nn_kernel *k = &p->b->kernels[d->op];
         const bool backward = has_backward(p, i);
+        if (backward && nn_forward_only(d))
+            return ddpm_fail(DDPM_ENOSUP, "%s: this kind of %s has no gradient", d->name, nn_ops[d->op].name);
         if (!k->forward || (backward && !k->backward))
             return ddpm_fail(DDPM_ENOSUP, "%s: backend %s has no %s of %s", d->name, p->b->name,
                              k->forward ? "gradient" : "forward pass", nn_ops[d->op].name);
@@ -285,7 +287,7 @@ ddpm_status nn_plan_help_forward(nn_plan *p, int helper, const nn_plan *lender)
 ddpm_status nn_plan_get(nn_plan *p, const nn_tensor *t, int n, float *host)
 {
     assert(n >= 1 && n <= t->shape.n && t->dtype != NN_I32);
-    assert(t == p->out || p->mode == NN_KEEP);
+    assert(t == p->out || t->keep || p->mode == NN_KEEP);
     return p->b->download(p->b, t, n, value_at(p, t), host);
 }
 

@@ -3,7 +3,7 @@
  * All memory is laid out when the plan is made. Running a plan allocates
  * nothing. One caller at a time, except of nn_plan_help_forward; several plans of one graph run in parallel.
  *
- *   NN_INFER  activations share memory as soon as their last reader is done
+ *   NN_INFER  activations share memory as soon as their last reader is done (nn_keep: not these)
  *   NN_TRAIN  keeps exactly what each backward declared it reads
  *   NN_KEEP   like NN_INFER, but every value survives the run (tests, features) */
 #ifndef DDPM_NN_PLAN_H
@@ -15,7 +15,7 @@ typedef enum { NN_INFER, NN_TRAIN, NN_KEEP } nn_mode;
 typedef struct nn_plan nn_plan;
 
 /* `out` is the tensor whose value callers read. Graph and backend are borrowed. Errors: the
- * graph's, DDPM_ENOSUP (the backend lacks an operator), DDPM_EINVAL (NN_TRAIN: a node does not
+ * graph's, DDPM_ENOSUP (the backend lacks an operator, or NN_TRAIN: a gradient that does not exist), DDPM_EINVAL (NN_TRAIN: a node does not
  * lead to `out`, or nothing upstream of it has a gradient), DDPM_ENOMEM. */
 ddpm_status nn_plan_new(const nn_graph *g, nn_backend *b, nn_mode mode, const nn_tensor *out, nn_plan **plan);
 void        nn_plan_free(nn_plan *p);
@@ -27,7 +27,7 @@ void        nn_plan_bind(nn_plan *p, const nn_weights *w, float *grads);
  * forward pass, since its memory is reused once its last reader is done (not NN_KEEP's). */
 ddpm_status nn_plan_set(nn_plan *p, const nn_tensor *input, int n, const void *host);
 ddpm_status nn_plan_forward(nn_plan *p, int n);
-ddpm_status nn_plan_get(nn_plan *p, const nn_tensor *t, int n, float *host);   /* `out`; NN_KEEP: any value */
+ddpm_status nn_plan_get(nn_plan *p, const nn_tensor *t, int n, float *host);   /* `out`, what nn_keep marked; NN_KEEP: any value */
 
 /* nn_plan_forward by several threads, for the same bits: one begins, cutting the work of every node in
  * `parts`, then any number of threads, at least one, help, each until nothing is left for it. When all have

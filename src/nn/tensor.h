@@ -20,6 +20,7 @@ typedef struct nn_tensor {
     nn_dtype    dtype;
     nn_shape    shape;       /* n is the largest batch a plan will run          */
     bool        needs_grad;  /* a parameter, or an input that asked for it, is upstream */
+    bool        keep;        /* readable after every run (nn_keep)              */
     int         param;       /* NN_PARAM: index into nn_params.list             */
     int         node;        /* NN_ACTIVATION: index of the node that writes it */
     const char *name;        /* "input_blocks.1.0.in_layers.2.weight"           */

@@ -43,7 +43,7 @@ typedef struct {
 } conv_addends;
 
 /* `pixels` pixels whose sums are `width` apart; `n` columns of them to elements at, at + columns, ... */
-ROW_INLINE void store_pixels(nn_dtype type, nn_dtype residual, const conv_addends *add, const float *sum, int width,
+ROW_INLINE void store_pixels(nn_dtype type, nn_dtype residual, bool relu, const conv_addends *add, const float *sum, int width,
                              int pixels, int n, void *out, size_t at, size_t columns)
 {
     for (int m = 0; m < pixels; m++, sum += width, at += columns)
@@ -53,6 +53,7 @@ ROW_INLINE void store_pixels(nn_dtype type, nn_dtype residual, const conv_addend
             if (add->bias) v += vf_load(add->bias_of + j);
             if (add->chan) v += vf_load(add->chan_of + j);
             if (add->residual) v += row_get(residual, add->residual, at + (size_t)j, k);
+            if (relu) v = row_pick(v < 0, (vf){0}, v);
             row_put(type, out, at + (size_t)j, k, v);
         }
 }
@@ -63,14 +64,17 @@ static void store_output(const void *ctx, const conv_unit *u, int column, int wi
     const nn_call *c = ctx;
     const nn_tensor *out = c->node->out, *chan = c->node->in[CONV_CHAN], *residual = c->node->in[CONV_RESIDUAL];
     const size_t columns = (size_t)out->shape.c, from = (size_t)column;
+    const bool relu = c->node->attr.conv.relu;
     const int n = out->shape.c - column < width ? out->shape.c - column : width, pixels = u->m / u->images;
     conv_addends add = {.bias = c->in[CONV_B], .chan = chan, .residual = residual ? c->in[CONV_RESIDUAL] : NULL};
     if (add.bias) row_load(add.bias_of, c->in[CONV_B], NN_F32, from, (size_t)n);
     for (int i = 0; i < u->images; i++, sum += (ptrdiff_t)pixels * width) {
         const size_t image = (size_t)(u->image + i), pixel = (image * (size_t)out->shape.h + (size_t)u->line) * (size_t)out->shape.w;
         if (add.chan) row_load(add.chan_of, c->in[CONV_CHAN], chan->dtype, image * columns + from, (size_t)n);
-        ROW_TYPED(store_pixels, out->dtype, residual ? residual->dtype : out->dtype, &add, sum, width, pixels, n, c->out,
-                  pixel * columns + from, columns);
+        const nn_dtype added = residual ? residual->dtype : out->dtype;
+        const size_t at = pixel * columns + from;
+        if (relu) ROW_TYPED(store_pixels, out->dtype, added, true, &add, sum, width, pixels, n, c->out, at, columns);
+        else ROW_TYPED(store_pixels, out->dtype, added, false, &add, sum, width, pixels, n, c->out, at, columns);
     }
 }
 

@@ -29,13 +29,13 @@ typedef enum {
     ROWS_FLAT         /* the same for few channels: taps packed without padding   */
 } conv_rows;
 
-/* A gather: out(y, x) sums over taps of in(y*stride - pad + dy, x*stride - pad + dx). */
+/* A gather: out(y, x) sums over taps of in(y*stride - pad_h + dy, x*stride - pad_w + dx). */
 typedef struct {
     int          c[2];            /* channels of the two parts of the source      */
     nn_dtype     type[2];
     bool         upsample;        /* each stored pixel is read as 2 x 2            */
     int          h, w;            /* of the source as read                         */
-    int          kernel, stride, pad;
+    int          kernel_h, kernel_w, stride, pad_h, pad_w;
     int          oh, ow;          /* outputs of one image                          */
     int          columns;         /* output channels                               */
     conv_element element;
@@ -174,6 +174,11 @@ static inline ptrdiff_t conv_element_size(const conv_gather *g)
 static inline int conv_packed_columns(const conv_gather *g)
 {
     return conv_round_up(g->columns, g->tiles ? 16 : LANES);
+}
+
+static inline int conv_tap_count(const conv_gather *g)
+{
+    return g->kernel_h * g->kernel_w;
 }
 
 /* Words of the packed weights of one term. */

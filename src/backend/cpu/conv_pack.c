@@ -159,11 +159,11 @@ void conv_pack(nn_backend *b, const nn_node *node, bool backward, const float *w
     (void)b;
     conv_state s;
     if (conv_plan(node, &s) != DDPM_OK) return;
-    const int k = node->attr.conv.kernel, in = nn_read_channels(node), out = node->attr.conv.out;
+    const int taps = conv_tap_count(&s.forward), in = nn_read_channels(node), out = node->attr.conv.out;
     const ptrdiff_t tap = (ptrdiff_t)in * out;
-    const weight_view forward = {weight, tap, out, 1, k * k, in, out, .rotated = false};
+    const weight_view forward = {weight, tap, out, 1, taps, in, out, .rotated = false};
     pack_view(&s.forward, forward, packed);
     if (!backward) return;
-    const weight_view data = {weight, tap, 1, out, k * k, out, in, .rotated = true};
+    const weight_view data = {weight, tap, 1, out, taps, out, in, .rotated = true};
     pack_view(&s.data, data, (float *)((char *)packed + packed_bytes(&s.forward)));
 }

@@ -105,12 +105,12 @@ static void copy_line(const conv_gather *g, const conv_source *s, int image, int
 
 static int grid_lines(const conv_gather *g, const conv_unit *u)
 {
-    return (u->lines - 1) * g->stride + g->kernel;
+    return (u->lines - 1) * g->stride + g->kernel_h;
 }
 
 static ptrdiff_t grid_places(const conv_gather *g, const conv_unit *u)
 {
-    return (ptrdiff_t)grid_lines(g, u) * g->grid_w + g->pad;
+    return (ptrdiff_t)grid_lines(g, u) * g->grid_w + g->pad_w;
 }
 
 static void fill_grid(const conv_gather *g, const conv_source *s, const conv_unit *u, char *rows)
@@ -118,10 +118,10 @@ static void fill_grid(const conv_gather *g, const conv_source *s, const conv_uni
     const int lines = grid_lines(g, u);
     char *to = rows;
     for (int i = 0; i < u->images; i++) {
-        memset(to, 0, (size_t)(g->pad * g->row_bytes));
-        to += g->pad * g->row_bytes;
+        memset(to, 0, (size_t)(g->pad_w * g->row_bytes));
+        to += g->pad_w * g->row_bytes;
         for (int l = 0; l < lines; l++, to += g->grid_w * g->row_bytes)
-            copy_line(g, s, u->image + i, u->line * g->stride - g->pad + l, to);
+            copy_line(g, s, u->image + i, u->line * g->stride - g->pad_h + l, to);
     }
 }
 
@@ -140,7 +140,7 @@ static void fill_window(const conv_gather *g, const conv_taps *taps, const conv_
     char *to = rows;
     for (int m = 0; m < u->m; m++, to += g->row_bytes) {
         const int line = m / g->ow;
-        const int y = (u->line + line % u->lines) * g->stride - g->pad, x = m % g->ow * g->stride - g->pad;
+        const int y = (u->line + line % u->lines) * g->stride - g->pad_h, x = m % g->ow * g->stride - g->pad_w;
         for (int t = 0; t < taps->n; t++)
             copy_pixel(g, s, u->image + line / u->lines, y + taps->tap[t].dy, x + taps->tap[t].dx, to + t * tap_bytes);
         clear_terms(g, to + taps->n * tap_bytes, g->term_bytes - taps->n * tap_bytes);
@@ -151,7 +151,7 @@ static void fill_window(const conv_gather *g, const conv_taps *taps, const conv_
  * the taps of a line are one run. Pixels of such a line, its bytes, and those of all lines; term after term. */
 static int flat_span(const conv_gather *g)
 {
-    return (g->ow - 1) * g->stride + g->kernel;
+    return (g->ow - 1) * g->stride + g->kernel_w;
 }
 
 static ptrdiff_t flat_line(const conv_gather *g)
@@ -161,7 +161,7 @@ static ptrdiff_t flat_line(const conv_gather *g)
 
 static ptrdiff_t flat_bytes(const conv_gather *g, int lines)
 {
-    return ((lines - 1) * g->stride + g->kernel) * flat_line(g);
+    return ((lines - 1) * g->stride + g->kernel_h) * flat_line(g);
 }
 
 static size_t flat_room(const conv_gather *g)
@@ -175,30 +175,50 @@ static void flat_lines(const conv_gather *g, const conv_source *s, const conv_un
     conv_gather lines = *g;
     lines.term_bytes = bytes;
     memset(to, 0, (size_t)(g->terms * bytes));
-    const int most = g->w < flat_span(g) - g->pad ? g->w : flat_span(g) - g->pad;
+    const int most = g->w < flat_span(g) - g->pad_w ? g->w : flat_span(g) - g->pad_w;
     for (int l = 0; l < grid_lines(g, u); l++) {
-        const int y = u->line * g->stride - g->pad + l;
-        char *first = to + l * flat_line(g) + g->pad * pixel;
+        const int y = u->line * g->stride - g->pad_h + l;
+        char *first = to + l * flat_line(g) + g->pad_w * pixel;
         if (y < 0 || y >= g->h) continue;
         if (!g->upsample && !g->c[1]) copy_run(&lines, s, 0, line_start(g, image, y), most, first);
         else for (int x = 0; x < most; x++) copy_pixel(&lines, s, image, y, x, first + x * pixel);
     }
 }
 
+/* Some bytes: as two halves that may overlap, for memcpy of a size that is not known costs more than such a copy. */
+static inline void copy_short(char *to, const char *from, size_t bytes)
+{
+    if (bytes < 16 || bytes > 64) {
+        memcpy(to, from, bytes);
+    } else if (bytes > 32) {
+        memcpy(to, from, 32);
+        memcpy(to + bytes - 32, from + bytes - 32, 32);
+    } else {
+        memcpy(to, from, 16);
+        memcpy(to + bytes - 16, from + bytes - 16, 16);
+    }
+}
+
+/* One term of the windows of a line: `windows` rows from `to` on, of lines laid out from `from` on. */
+static void copy_windows(const conv_gather *g, int windows, const char *from, char *to)
+{
+    const ptrdiff_t pixel = g->tap_channels * conv_element_size(g), across = g->stride * pixel, run = g->kernel_w * pixel;
+    const ptrdiff_t line = flat_line(g), row = g->row_bytes, lines = g->kernel_h;
+    for (int x = 0; x < windows; x++, from += across, to += row)
+        for (ptrdiff_t dy = 0; dy < lines; dy++) copy_short(to + dy * run, from + dy * line, (size_t)run);
+}
+
 static void fill_flat(const conv_gather *g, const conv_source *s, const conv_unit *u, char *rows, char *memory)
 {
-    const ptrdiff_t run = g->kernel * g->tap_channels * conv_element_size(g), bytes = flat_bytes(g, u->lines);
-    const ptrdiff_t across = g->stride * g->tap_channels * conv_element_size(g);
+    const ptrdiff_t bytes = flat_bytes(g, u->lines);
     memset(rows, 0, (size_t)(u->m * g->row_bytes));
     for (int i = 0; i < u->images; i++) {
         flat_lines(g, s, u, u->image + i, memory);
         for (int t = 0; t < g->terms; t++)
-            for (int l = 0; l < u->lines; l++)
-                for (int x = 0; x < g->ow; x++) {
-                    char *to = rows + ((ptrdiff_t)(i * u->lines + l) * g->ow + x) * g->row_bytes + t * g->term_bytes;
-                    const char *from = memory + t * bytes + l * g->stride * flat_line(g) + x * across;
-                    for (int dy = 0; dy < g->kernel; dy++) memcpy(to + dy * run, from + dy * flat_line(g), (size_t)run);
-                }
+            for (int l = 0; l < u->lines; l++) {
+                char *to = rows + (ptrdiff_t)(i * u->lines + l) * g->ow * g->row_bytes + t * g->term_bytes;
+                copy_windows(g, g->ow, memory + t * bytes + l * g->stride * flat_line(g), to);
+            }
     }
 }
 

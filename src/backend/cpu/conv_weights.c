@@ -34,7 +34,7 @@ static int pixel_quantum(const conv_gather *g)
 
 static int grad_channels(const conv_gather *g)
 {
-    return (g->rows == ROWS_FLAT ? g->kernel * g->kernel : 1) * (g->c[0] + g->c[1]);
+    return (g->rows == ROWS_FLAT ? conv_tap_count(g) : 1) * (g->c[0] + g->c[1]);
 }
 
 static int filled_pixels(const conv_gather *g, int images, int lines)
@@ -87,7 +87,7 @@ static grad_layout layout_of(const conv_gather *g)
     const size_t pixels = (size_t)filled_pixels(g, g->unit_images, g->unit_lines);
     const size_t columns = (size_t)conv_round_up(g->columns, 32);
     const bool bf = g->element == ELEMENT_BF16;
-    const size_t taps = g->rows == ROWS_FLAT ? 1 : (size_t)(g->kernel * g->kernel);
+    const size_t taps = g->rows == ROWS_FLAT ? 1 : (size_t)conv_tap_count(g);
     grad_layout l = {0};
     l.offset = conv_rows_bytes(g);
     l.pair = l.offset + conv_lines(pixels * sizeof(ptrdiff_t));
@@ -392,7 +392,7 @@ static grad_job job_of(const nn_call *c)
     const grad_layout l = layout_of(g);
     char *memory = c->scratch;
     grad_job j = {
-        .call = c, .g = g, .taps = g->rows == ROWS_FLAT ? 1 : g->kernel * g->kernel,
+        .call = c, .g = g, .taps = g->rows == ROWS_FLAT ? 1 : conv_tap_count(g),
         .channels = grad_channels(g), .columns = g->columns, .first = !c->accumulate,
         .offset = (ptrdiff_t *)(memory + l.offset), .pair = (ptrdiff_t *)(memory + l.pair), .dout = (ptrdiff_t *)(memory + l.dout),
         .right = (float *)(memory + l.right), .pairs = (uint32_t *)(memory + l.pairs), .tiles = (float *)(memory + l.tiles),

@@ -1,4 +1,4 @@
-/* pointwise.c - SiLU, sums, 2x2 resampling, and the way in and out of the backend. */
+/* pointwise.c - SiLU, sums, up-sampling, and the way in and out of the backend. */
 #include "backend/cpu/rows.h"
 #include "nn/backend.h"
 
@@ -215,24 +215,3 @@ static ddpm_status upsample_backward(nn_backend *b, const nn_call *c)
 }
 
 const nn_kernel ISA(cpu_upsample) = { .forward = upsample_forward, .backward = upsample_backward, .phases = 1 };
-
-static ddpm_status avg_pool_forward(nn_backend *b, const nn_call *c)
-{
-    (void)b;
-    const nn_tensor *const y = c->node->out;
-    const nn_shape s = y->shape;
-    ROW_TYPED(resample_gather, c->node->in[0]->dtype, y->dtype, c->in[0], c->out, resample_rows(c, s), s.w, s.c, 0.25f);
-    return DDPM_OK;
-}
-
-static ddpm_status avg_pool_backward(nn_backend *b, const nn_call *c)
-{
-    (void)b;
-    const nn_tensor *const y = c->node->out;
-    const nn_shape s = y->shape;
-    if (c->din[0])
-        ROW_TYPED(resample_spread, y->dtype, c->node->in[0]->dtype, c->dout, c->din[0], resample_rows(c, s), s.w, s.c, 0.25f);
-    return DDPM_OK;
-}
-
-const nn_kernel ISA(cpu_avg_pool) = { .forward = avg_pool_forward, .backward = avg_pool_backward, .phases = 1 };

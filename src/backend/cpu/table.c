@@ -3,7 +3,7 @@
 #include "backend/cpu/amx.h"
 
 extern const nn_kernel ISA(cpu_conv2d), ISA(cpu_group_norm), ISA(cpu_silu), ISA(cpu_add), ISA(cpu_concat), ISA(cpu_upsample),
-                       ISA(cpu_avg_pool), ISA(cpu_attention), ISA(cpu_timestep_embed), ISA(cpu_embed);
+                       ISA(cpu_pool), ISA(cpu_attention), ISA(cpu_timestep_embed), ISA(cpu_embed);
 ddpm_status ISA(cpu_upload)(nn_backend *b, const nn_tensor *t, int n, const void *host, void *dst);
 ddpm_status ISA(cpu_download)(nn_backend *b, const nn_tensor *t, int n, const void *src, void *host);
 void ISA(cpu_accumulate)(nn_backend *b, const nn_tensor *t, int n, void *y, const void *x);
@@ -20,7 +20,7 @@ const cpu_table ISA(cpu_table) = {
         [NN_ADD] = &ISA(cpu_add),
         [NN_CONCAT] = &ISA(cpu_concat),
         [NN_UPSAMPLE] = &ISA(cpu_upsample),
-        [NN_AVG_POOL] = &ISA(cpu_avg_pool),
+        [NN_POOL] = &ISA(cpu_pool),
         [NN_ATTENTION] = &ISA(cpu_attention),
         [NN_TIMESTEP_EMBED] = &ISA(cpu_timestep_embed),
         [NN_EMBED] = &ISA(cpu_embed),

@@ -1,4 +1,4 @@
-/* silu, add, concatenation, nearest upsampling and 2x2 average pooling. */
+/* silu, add, concatenation and nearest upsampling. */
 #include "backend/ref/ref_op.h"
 
 #include "base/fixmath.h"
@@ -98,27 +98,7 @@ static ddpm_status upsample_backward(nn_backend *b, const nn_call *c)
     return DDPM_OK;
 }
 
-static ddpm_status avg_pool_forward(nn_backend *b, const nn_call *c)
-{
-    (void)b;
-    for (size_t i = 0; i < (size_t)c->n * ref_image_out(c); i++) {
-        double sum = 0;
-        for (size_t k = 0; k < 4; k++) sum += ref_in(c, 0, over(c->node->in[0]->shape, i, k));
-        ref_set_out(c, i, sum / 4);
-    }
-    return DDPM_OK;
-}
-
-static ddpm_status avg_pool_backward(nn_backend *b, const nn_call *c)
-{
-    (void)b;
-    for (size_t i = 0; i < (size_t)c->n * ref_image_in(c, 0); i++)
-        ref_set_din(c, 0, i, ref_dout(c, under(c->node->in[0]->shape, i)) / 4);
-    return DDPM_OK;
-}
-
 const nn_kernel ref_silu     = { .forward = silu_forward, .backward = silu_backward };
 const nn_kernel ref_add      = { .forward = add_forward, .backward = add_backward };
 const nn_kernel ref_concat   = { .forward = concat_forward, .backward = concat_backward };
 const nn_kernel ref_upsample = { .forward = upsample_forward, .backward = upsample_backward };
-const nn_kernel ref_avg_pool = { .forward = avg_pool_forward, .backward = avg_pool_backward };

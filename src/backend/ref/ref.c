@@ -79,7 +79,7 @@ ddpm_status backend_ref_new(nn_backend **b)
             [NN_ADD] = ref_add,
             [NN_CONCAT] = ref_concat,
             [NN_UPSAMPLE] = ref_upsample,
-            [NN_AVG_POOL] = ref_avg_pool,
+            [NN_POOL] = ref_pool,
             [NN_ATTENTION] = ref_attention,
             [NN_TIMESTEP_EMBED] = ref_timestep_embed,
             [NN_EMBED] = ref_embed,

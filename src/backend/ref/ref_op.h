@@ -61,6 +61,6 @@ static inline void ref_add_gradient(const nn_call *c, int image, float *grad, si
 }
 
 extern const nn_kernel ref_conv2d, ref_group_norm, ref_attention;
-extern const nn_kernel ref_silu, ref_add, ref_concat, ref_upsample, ref_avg_pool, ref_timestep_embed, ref_embed;
+extern const nn_kernel ref_silu, ref_add, ref_concat, ref_upsample, ref_pool, ref_timestep_embed, ref_embed;
 
 #endif
