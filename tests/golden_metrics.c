@@ -190,5 +190,5 @@ static ddpm_status metrics(gold_case *c, const void *ctx)
 void golden_metrics(gold_run *run, const json *section)
 {
     gold_case_run(run, "09_metrics/metrics", metrics, section);
-    if (json_get(section, "inception")) gold_skip(run, "09_metrics/inception", "this program has no Inception network");
+    if (json_get(section, "inception")) golden_inception(run, json_get(section, "inception"));
 }

@@ -1,5 +1,6 @@
 /* The networks of section 06: their configurations in four code bases' words,
  * their weights, and their parameters under the files' names. */
+#include "golden_hash.h"
 #include "golden_run.h"
 
 #include <inttypes.h>
@@ -317,23 +318,6 @@ static ddpm_status load_stored(gold_case *c, gold_net *n, const char *label)
     return n->style == NAMES_DIFFUSERS ? list_params(c, n, NAMES_DIFFUSERS) : DDPM_OK;
 }
 
-/* FNV-1a of the name, then splitmix64: the generator of 06_unet/hashgen.h. */
-static uint64_t hash_name(const char *name)
-{
-    uint64_t h = 0xcbf29ce484222325u;
-    for (; *name; name++) h = (h ^ (unsigned char)*name) * 0x100000001b3u;
-    return h;
-}
-
-static float hash_value(uint64_t name, uint64_t seed, uint64_t i, double lo, double hi)
-{
-    uint64_t z = (name ^ seed) + (i + 1) * 0x9E3779B97F4A7C15u;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    z ^= z >> 31;
-    return (float)(lo + (hi - lo) * ((double)(z >> 40) / 16777216.0));
-}
-
 static ddpm_status hash_seed(const net_place *at, uint64_t *seed)
 {
     const json *own = json_get(at->section, "hash_seed"), *j = own ? own : json_get(at->config, "hash_seed");
@@ -373,8 +357,8 @@ static ddpm_status load_hashed(gold_case *c, gold_net *n, const net_place *at)
         for (size_t k = 0; k < json_array_len(dims) && k < 4; k++) json_as_int(json_at(dims, k), &shape[k]);
         if (json_array_len(dims) > 4 || !same_shape(p, (int)json_array_len(dims), shape)) return wrong_shape(p, "weights.json");
         float *v = gold_alloc(c, p->len, sizeof *v);
-        const uint64_t name = hash_name(p->name);
-        for (size_t k = 0; k < p->len; k++) v[k] = hash_value(name, seed, k, lo, hi);
+        const uint64_t name = golden_hash_name(p->name);
+        for (size_t k = 0; k < p->len; k++) v[k] = golden_hash_value(name, seed, k, lo, hi);
         DDPM_TRY(check_first(p, json_get(entry, "first"), v));
         gold_param_from_file(c, n, p, v, n->values);
     }

@@ -168,5 +168,7 @@ void golden_torch(gold_run *run);
 void golden_samplers(gold_run *run, const json *section);
 void golden_training(gold_run *run, const json *section);
 void golden_metrics(gold_run *run, const json *section);
+/* Its networks. */
+void golden_inception(gold_run *run, const json *section);
 
 #endif

@@ -111,6 +111,9 @@ perturb 08_training/A_wd0 final/time_embed.0.bias
 perturb 08_training/ddim_adam ema/conv_in.bias
 perturb 09_metrics/metrics fid/1/fid_exact
 perturb 09_metrics/metrics feat/sigma1
+perturb 09_metrics/inception big/block2_mean
+perturb 09_metrics/inception small/resized_end
+perturb 09_metrics/inception small/logits
 
 remove 01_schedules/schedules.safetensors
 remove 02_respacing/respacing.json
@@ -126,6 +129,7 @@ remove 06_unet/pt/ddim_ckpt.pth
 remove 07_samplers/diffusers.safetensors
 remove 08_training/summary.json
 remove 09_metrics/metrics.safetensors
+remove 09_metrics/inception_weights.json
 
 # Everything was put back.
 run || complain "the untouched folder gives status $?: $(grep '^not ok' "$work/out" | head -n 1)"
