@@ -98,10 +98,10 @@ static void test_even_ticks(void **state)
     EXPECT(&a, 0, 2000, 4000, 6000, 8000, 10000);
     chart_axis_fit(&a, false, 0, 0.00025, false);
     EXPECT(&a, 0, 0.00005, 0.0001, 0.00015, 0.0002, 0.00025);
-    expect_label(&a, 0.00005, "0.5&#215;10<tspan dy='-4' font-size='8'>&#8722;4</tspan>");
-    expect_label(&a, 0.0002, "2&#215;10<tspan dy='-4' font-size='8'>&#8722;4</tspan>");
+    expect_label(&a, 0.00005, "0.5&#215;10<tspan dy='-4.5' font-size='9'>&#8722;4</tspan>");
+    expect_label(&a, 0.0002, "2&#215;10<tspan dy='-4.5' font-size='9'>&#8722;4</tspan>");
     chart_axis_fit(&a, false, 0, 4e6, false);
-    expect_label(&a, 3e6, "3&#215;10<tspan dy='-4' font-size='8'>6</tspan>");
+    expect_label(&a, 3e6, "3&#215;10<tspan dy='-4.5' font-size='9'>6</tspan>");
 }
 
 static void test_log_ticks(void **state)
@@ -120,11 +120,11 @@ static void test_log_ticks(void **state)
     chart_axis_fit(&a, true, 1e-8, 1e8, false);
     EXPECT(&a, 1e-6, 1e-3, 1, 1e3, 1e6);
     assert_int_equal(a.n, 17);
-    expect_label(&a, 1e-6, "10<tspan dy='-4' font-size='8'>&#8722;6</tspan>");
+    expect_label(&a, 1e-6, "10<tspan dy='-4.5' font-size='9'>&#8722;6</tspan>");
     assert_true(fabs(chart_axis_place(&a, 1) - 0.5) < 1e-15);
     chart_axis_fit(&a, true, 1e-6, 4e-5, false);
-    expect_label(&a, 2e-5, "2&#215;10<tspan dy='-4' font-size='8'>&#8722;5</tspan>");
-    expect_label(&a, 1e-5, "10<tspan dy='-4' font-size='8'>&#8722;5</tspan>");
+    expect_label(&a, 2e-5, "2&#215;10<tspan dy='-4.5' font-size='9'>&#8722;5</tspan>");
+    expect_label(&a, 1e-5, "10<tspan dy='-4.5' font-size='9'>&#8722;5</tspan>");
 }
 
 /* Every range, however odd, gets an axis that holds it and has labels. */
@@ -240,8 +240,8 @@ static void test_log_positions(void **state)
     assert_int_equal(polyline(svg, 0, at, 4), 4);
     const double x0 = tick_at(svg, "x-tick", "1"), x1 = tick_at(svg, "x-tick", "1000");
     static const double part_x[] = { 0, 1.0 / 3, 0.5, 1 }, part_y[] = { 0, 0.5, 0.75, 1 };
-    const double y0 = tick_at(svg, "y-tick", "10<tspan dy='-4' font-size='8'>&#8722;4</tspan>");
-    const double y1 = tick_at(svg, "y-tick", "10<tspan dy='-4' font-size='8'>0</tspan>");
+    const double y0 = tick_at(svg, "y-tick", "10<tspan dy='-4.5' font-size='9'>&#8722;4</tspan>");
+    const double y1 = tick_at(svg, "y-tick", "10<tspan dy='-4.5' font-size='9'>0</tspan>");
     for (int i = 0; i < 4; i++) {
         NEAR(at[i][0], x0 + (x1 - x0) * part_x[i]);
         NEAR(at[i][1], y0 + (y1 - y0) * part_y[i]);
@@ -421,7 +421,7 @@ static void test_form(void **state)
     assert_non_null(strstr(svg, ">caf\xc3\xa9 &#65533;&#65533;&#65533; &#65533;</text>"));
     assert_non_null(strstr(svg, ">a name that is much longer than a...</text>"));
     assert_non_null(strstr(svg, ">no data</text>"));
-    assert_non_null(strstr(svg, "width='1040' height='660'"));
+    assert_non_null(strstr(svg, "width='800' height='580'"));
     char *again = written(c, 3, 2);
     assert_string_equal(svg, again);
     free(again);

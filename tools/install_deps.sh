@@ -4,7 +4,7 @@
 #   install_deps.sh --check   only says what is missing for building; installs nothing
 set -eu
 build="gcc cmake ninja-build pkg-config libc6-dev libpng-dev libturbojpeg0-dev libjansson-dev zlib1g-dev libgif-dev libwebp-dev libyaml-dev liblmdb-dev liblapack-dev libcmocka-dev"
-rest="bats dataset-fashion-mnist"
+rest="bats dataset-fashion-mnist librsvg2-2 fonts-dejavu-core"
 
 missing() {
     for p in "$@"; do

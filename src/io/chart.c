@@ -5,13 +5,14 @@
 #include <string.h>
 
 #include "io/chart_parts.h"
-#include "io/file.h"
+#include "io/svg_png.h"
 
-static const double panel_width = 520, panel_height = 330;
-static const double margin_left = 76, margin_right = 18, margin_top = 34, margin_bottom = 48;
-static const double row_height = 16, swatch = 24, letter = 6.4;
+/* Three to four inches wide with letters of 12 pixels: in a column of a paper they are about 7 points high. */
+enum { PANEL_WIDTH = 400, PANEL_HEIGHT = 290 };
+static const double margin_left = 72, margin_right = 20, margin_top = 32, margin_bottom = 52;
 
-enum { TITLE_LETTERS = 64, LABEL_LETTERS = 56, LEGEND_LETTERS = 36 };
+/* As many letters fit beside their axis; longer texts have smaller ones, down to the smallest that can be read. */
+enum { TITLE_FIT = 40, X_FIT = 44, Y_FIT = 36, SMALLEST = 9, MOST_LETTERS = 64 };
 
 static void segment(chart_text *t, double x1, double y1, double x2, double y2, const char *colour)
 {
@@ -23,26 +24,51 @@ static void segment(chart_text *t, double x1, double y1, double x2, double y2, c
     chart_print(t, " stroke='%s'/>\n", colour);
 }
 
-static void open_text(chart_text *t, const char *class, double x, double y, const char *anchor)
-{
-    chart_print(t, "<text class='%s'", class);
-    chart_attribute(t, "x", x);
-    chart_attribute(t, "y", y);
-    chart_print(t, " text-anchor='%s'", anchor);
-}
-
 /* --- axes ---------------------------------------------------------------------------------------- */
 
-static void x_tick(chart_text *t, const chart_frame *f, int i)
+/* Pixels of the widest label of an axis. */
+static double widest_label(const chart_axis *a)
 {
-    const chart_tick *k = &f->x.tick[i];
-    const double x = f->left + f->width * chart_axis_place(&f->x, k->at), bottom = f->top + f->height;
-    segment(t, x, bottom, x, bottom + (k->minor ? 3 : 5), "#333");
-    if (k->minor) return;
-    char label[CHART_LABEL_SIZE];
-    chart_axis_label(&f->x, i, label);
-    open_text(t, "x-tick", x, bottom + 18, "middle");
-    chart_print(t, " font-size='11'>%s</text>\n", label);
+    int most = 0;
+    for (int i = 0; i < a->n; i++) {
+        if (a->tick[i].minor) continue;
+        char label[CHART_LABEL_SIZE];
+        chart_axis_label(a, i, label);
+        const int n = chart_shown(label);
+        most = n > most ? n : most;
+    }
+    return CHART_LETTER * most;
+}
+
+/* Every how many ticks of an x axis have labels, so that these do not touch. */
+static int labels_every(const chart_frame *f)
+{
+    int first = -1, second = -1, every = 1;
+    for (int i = 0; i < f->x.n && second < 0; i++) {
+        if (f->x.tick[i].minor) continue;
+        if (first < 0) first = i;
+        else second = i;
+    }
+    if (second < 0) return 1;
+    const double apart = f->width * (chart_axis_place(&f->x, f->x.tick[second].at) - chart_axis_place(&f->x, f->x.tick[first].at));
+    while (every * apart < widest_label(&f->x) + 8) every++;
+    return every;
+}
+
+static void x_ticks(chart_text *t, const chart_frame *f)
+{
+    const double bottom = f->top + f->height;
+    const int every = labels_every(f);
+    for (int i = 0, major = 0; i < f->x.n; i++) {
+        const chart_tick *k = &f->x.tick[i];
+        const double x = f->left + f->width * chart_axis_place(&f->x, k->at);
+        segment(t, x, bottom, x, bottom + (k->minor ? 3 : 5), "#333");
+        if (k->minor || major++ % every) continue;
+        char label[CHART_LABEL_SIZE];
+        chart_axis_label(&f->x, i, label);
+        chart_open_text(t, "x-tick", x, bottom + 19, "middle");
+        chart_print(t, " font-size='12'>%s</text>\n", label);
+    }
 }
 
 static void y_tick(chart_text *t, const chart_frame *f, int i)
@@ -53,8 +79,8 @@ static void y_tick(chart_text *t, const chart_frame *f, int i)
     if (k->minor) return;
     char label[CHART_LABEL_SIZE];
     chart_axis_label(&f->y, i, label);
-    open_text(t, "y-tick", f->left - 8, y + 4, "end");
-    chart_print(t, " font-size='11'>%s</text>\n", label);
+    chart_open_text(t, "y-tick", f->left - 8, y + 4, "end");
+    chart_print(t, " font-size='12'>%s</text>\n", label);
 }
 
 static void grid(chart_text *t, const chart_frame *f)
@@ -79,108 +105,34 @@ static void box(chart_text *t, const chart_frame *f)
     chart_print(t, " fill='none' stroke='#333'/>\n");
 }
 
+/* The end of a text element: its size, further attributes, the text. */
+static void finish_text(chart_text *t, const char *text, double size, int fit, const char *further)
+{
+    const int n = chart_characters(text);
+    chart_attribute(t, "font-size", n <= fit ? size : fmax(size * fit / n, SMALLEST));
+    chart_print(t, "%s>", further);
+    chart_escaped(t, text, MOST_LETTERS);
+    chart_print(t, "</text>\n");
+}
+
 static void titles(chart_text *t, const chart *c, const chart_frame *f)
 {
     const double middle = f->left + f->width / 2, centre = f->top + f->height / 2;
     if (c->title) {
-        open_text(t, "title", middle, f->top - 12, "middle");
-        chart_print(t, " font-size='13' font-weight='bold'>");
-        chart_escaped(t, c->title, TITLE_LETTERS);
-        chart_print(t, "</text>\n");
+        chart_open_text(t, "title", middle, margin_top - 12, "middle");
+        finish_text(t, c->title, 14, TITLE_FIT, " font-weight='bold'");
     }
     if (c->x_label) {
-        open_text(t, "x-label", middle, f->top + f->height + 38, "middle");
-        chart_print(t, " font-size='12'>");
-        chart_escaped(t, c->x_label, LABEL_LETTERS);
-        chart_print(t, "</text>\n");
+        chart_open_text(t, "x-label", middle, f->top + f->height + 41, "middle");
+        finish_text(t, c->x_label, 13, X_FIT, "");
     }
     if (c->y_label) {
-        chart_print(t, "<text class='y-label' transform='translate(16,");
+        chart_print(t, "<text class='y-label' transform='translate(");
+        chart_length(t, fmax(f->left - widest_label(&f->y) - 18, 14));
+        chart_print(t, ",");
         chart_length(t, centre);
-        chart_print(t, ") rotate(-90)' text-anchor='middle' font-size='12'>");
-        chart_escaped(t, c->y_label, LABEL_LETTERS);
-        chart_print(t, "</text>\n");
-    }
-}
-
-/* --- legend -------------------------------------------------------------------------------------- */
-
-/* The first series of a name that has points somewhere under this name. */
-static bool has_row(const chart *c, int i)
-{
-    if (!c->series[i].name || chart_first_of(c, i) != i) return false;
-    for (int k = i; k < c->n_series; k++) if (chart_first_of(c, k) == i && chart_drawable(c, k) > 0) return true;
-    return false;
-}
-
-static void legend_size(const chart *c, double *width, double *height)
-{
-    int rows = 0, letters = 0;
-    for (int i = 0; i < c->n_series; i++) {
-        if (!has_row(c, i)) continue;
-        const int n = chart_characters(c->series[i].name), shown = n > LEGEND_LETTERS ? LEGEND_LETTERS : n;
-        letters = shown > letters ? shown : letters;
-        rows++;
-    }
-    *width = rows ? swatch + 16 + letter * letters : 0;
-    *height = rows ? row_height * rows + 8 : 0;
-}
-
-static bool free_box(const chart_frame *f, double x, double y, double width, double height)
-{
-    const double gap = 4;
-    for (int row = 0; row < CHART_CELLS_Y; row++)
-        for (int column = 0; column < CHART_CELLS_X; column++) {
-            const double left = f->left + column * f->width / CHART_CELLS_X, top = f->top + row * f->height / CHART_CELLS_Y;
-            const bool beside = left > x + width + gap || left + f->width / CHART_CELLS_X < x - gap;
-            const bool apart = top > y + height + gap || top + f->height / CHART_CELLS_Y < y - gap;
-            if (f->taken[row][column] && !beside && !apart) return false;
-        }
-    return true;
-}
-
-/* A corner or the middle of an edge that no data cover. */
-static bool legend_place(const chart_frame *f, double width, double height, double *x, double *y)
-{
-    static const struct { double x, y; } spots[] = { { 1, 0 }, { 0, 0 }, { 1, 1 }, { 0, 1 }, { 0.5, 0 }, { 0.5, 1 }, { 1, 0.5 }, { 0, 0.5 } };
-    const double room_x = f->width - width - 16, room_y = f->height - height - 16;
-    for (size_t k = 0; k < sizeof spots / sizeof *spots && room_x >= 0 && room_y >= 0; k++) {
-        *x = f->left + 8 + spots[k].x * room_x;
-        *y = f->top + 8 + spots[k].y * room_y;
-        if (free_box(f, *x, *y, width, height)) return true;
-    }
-    return false;
-}
-
-/* The sign of one mark, in the row whose middle is at y. */
-static void legend_sign(chart_text *t, const chart_style *style, chart_mark mark, double x, double y)
-{
-    if (mark == CHART_LINE) {
-        chart_print(t, "<path fill='none' stroke='%s' stroke-width='1.5'", style->colour);
-        if (style->dash) chart_print(t, " stroke-dasharray='%s'", style->dash);
-    } else {
-        chart_print(t, "<path fill='%s' fill-opacity='%s'", style->colour, mark == CHART_POINTS ? "0.85" : "0.25");
-        if (mark == CHART_BARS) chart_print(t, " stroke='%s'", style->colour);
-    }
-    chart_print(t, " d='M");
-    chart_length(t, mark == CHART_POINTS ? x + swatch / 2 : x);
-    chart_print(t, ",");
-    chart_length(t, y);
-    chart_print(t, "%s'/>\n", mark == CHART_LINE ? "h24" : mark == CHART_POINTS ? style->marker : "v-5h24v10h-24z");
-}
-
-static void legend(chart_text *t, const chart *c, double x, double y)
-{
-    double at = y + 4 + row_height / 2;
-    for (int i = 0; i < c->n_series; i++) {
-        if (!has_row(c, i)) continue;
-        for (int k = i; k < c->n_series; k++)
-            if (chart_first_of(c, k) == i && chart_drawable(c, k) > 0) legend_sign(t, chart_style_of(c, i), c->series[k].mark, x + 4, at);
-        open_text(t, "legend", x + swatch + 10, at + 4, "start");
-        chart_print(t, " font-size='11'>");
-        chart_escaped(t, c->series[i].name, LEGEND_LETTERS);
-        chart_print(t, "</text>\n");
-        at += row_height;
+        chart_print(t, ") rotate(-90)' text-anchor='middle'");
+        finish_text(t, c->y_label, 13, Y_FIT, "");
     }
 }
 
@@ -202,7 +154,7 @@ static ddpm_status axes_and_data(chart_text *t, chart_frame *f, const chart *c)
     grid(t, f);
     DDPM_TRY(draw_series(t, f, c));
     box(t, f);
-    for (int i = 0; i < f->x.n; i++) x_tick(t, f, i);
+    x_ticks(t, f);
     for (int i = 0; i < f->y.n; i++) y_tick(t, f, i);
     titles(t, c, f);
     return DDPM_OK;
@@ -212,25 +164,25 @@ static void no_data(chart_text *t, const chart *c, const chart_frame *f)
 {
     box(t, f);
     titles(t, c, f);
-    open_text(t, "empty", f->left + f->width / 2, f->top + f->height / 2, "middle");
-    chart_print(t, " font-size='12'>no data</text>\n");
+    chart_open_text(t, "empty", f->left + f->width / 2, f->top + f->height / 2, "middle");
+    chart_print(t, " font-size='13'>no data</text>\n");
 }
 
-/* Where the legend fits is known after drawing; if nowhere, the chart is drawn again, narrower. */
+/* Where the legend fits is known after drawing; if nowhere, the chart is drawn again, lower, under it. */
 static ddpm_status with_legend(chart_text *t, chart_frame *f, const chart *c)
 {
     const size_t before = t->len;
-    double width, height, x, y;
-    legend_size(c, &width, &height);
+    double x, y;
     DDPM_TRY(axes_and_data(t, f, c));
-    if (width > 0 && !legend_place(f, width, height, &x, &y)) {
-        f->width -= width;
-        x = f->left + f->width + 8, y = f->top;
-        if (!t->failed) t->len = before;
-        DDPM_TRY(axes_and_data(t, f, c));
+    if (chart_legend_inside(f, c, &x, &y)) {
+        chart_legend_column(t, c, x, y);
+        return DDPM_OK;
     }
-    if (width > 0) legend(t, c, x, y);
-    return DDPM_OK;
+    const double height = chart_legend_height(f, c);
+    f->top += height, f->height -= height;
+    if (!t->failed) t->len = before;
+    chart_legend_lines(t, f, c, margin_top - 2);
+    return axes_and_data(t, f, c);
 }
 
 static ddpm_status panel(chart_text *t, const chart *c, double x, double y)
@@ -238,7 +190,7 @@ static ddpm_status panel(chart_text *t, const chart *c, double x, double y)
     chart_frame *f = calloc(1, sizeof *f);
     if (!f) return ddpm_fail(DDPM_ENOMEM, "no memory for a chart");
     f->left = margin_left, f->top = margin_top;
-    f->width = panel_width - margin_left - margin_right, f->height = panel_height - margin_top - margin_bottom;
+    f->width = PANEL_WIDTH - margin_left - margin_right, f->height = PANEL_HEIGHT - margin_top - margin_bottom;
     chart_print(t, "<g transform='translate(");
     chart_length(t, x);
     chart_print(t, ",");
@@ -259,16 +211,15 @@ static bool anything(const chart *charts, int count)
     return false;
 }
 
-static ddpm_status document(chart_text *t, const chart *charts, int count, int columns)
+static ddpm_status document(chart_text *t, const chart *charts, int count, int columns, svg_document *d)
 {
     const int rows = (count + columns - 1) / columns;
-    const int width = columns * (int)panel_width, height = rows * (int)panel_height;
-    chart_print(t, "<?xml version='1.0' encoding='UTF-8'?>\n"
-                   "<svg xmlns='http://www.w3.org/2000/svg' width='%d' height='%d' viewBox='0 0 %d %d' fill='#111'"
-                   " font-family='Helvetica, Arial, Liberation Sans, DejaVu Sans, sans-serif'>\n"
-                   "<rect width='%d' height='%d' fill='#fff'/>\n", width, height, width, height, width, height);
-    for (int k = 0; k < count; k++) DDPM_TRY(panel(t, &charts[k], panel_width * (k % columns), panel_height * (k / columns)));
+    *d = (svg_document){ .width = columns * PANEL_WIDTH, .height = rows * PANEL_HEIGHT };
+    chart_open_document(t, d->width, d->height);
+    for (int k = 0; k < count; k++) DDPM_TRY(panel(t, &charts[k], PANEL_WIDTH * (k % columns), PANEL_HEIGHT * (k / columns)));
     chart_print(t, "</svg>\n");
+    d->text = t->data;
+    d->len = t->len;
     return t->failed ? ddpm_fail(DDPM_ENOMEM, "no memory for a file of %d charts", count) : DDPM_OK;
 }
 
@@ -276,8 +227,9 @@ ddpm_status chart_write(const char *path, const chart *charts, int count, int co
 {
     if (!anything(charts, count)) return ddpm_fail(DDPM_EINVAL, "%s: nothing to draw: no value is finite, or positive where an axis is logarithmic", path);
     chart_text t = { 0 };
-    ddpm_status status = document(&t, charts, count, columns < 1 ? 1 : columns > count ? count : columns);
-    if (status == DDPM_OK) status = file_write_atomic(path, t.data, t.len);
+    svg_document d;
+    ddpm_status status = document(&t, charts, count, columns < 1 ? 1 : columns > count ? count : columns, &d);
+    if (status == DDPM_OK) status = svg_write(path, &d, NULL, 0);
     free(t.data);
     return status;
 }

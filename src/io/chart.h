@@ -1,9 +1,9 @@
-/* chart.h - charts for a paper: one SVG file of axes, lines, points, histograms and bands.
+/* chart.h - charts for a paper: one SVG or PNG file of axes, lines, points, histograms and bands.
  *
- * The file stands alone (no scripts, no fonts, no references) and equal data give equal bytes. Series with
+ * The SVG stands alone (no scripts, no fonts, no references) and equal data give equal bytes. Series with
  * the same name share a colour, a dash pattern and a row of the legend, within a chart and from chart to chart
  * if they come in the same order; a series without points keeps its place in the order of colours.
- * The legend lies where no data are, or to the right of the axes.
+ * The legend lies where no data are, or above the axes.
  * A linear x axis whose data begin near 0 begins at 0.
  * Long series are thinned to what can be seen: first, last, lowest and highest of each pixel column. */
 #ifndef DDPM_IO_CHART_H
@@ -25,9 +25,9 @@ typedef struct { const char *name; chart_mark mark; int n; const double *x, *y, 
 /* Texts are UTF-8; what is not valid in it is replaced. NULL: none. */
 typedef struct { const char *title, *x_label, *y_label; bool x_log, y_log; int n_series; const chart_series *series; } chart;
 
-/* `count` charts in a grid of `columns`, atomically to PATH. Points that are not finite (or not positive on a log
+/* `count` charts in a grid of `columns`, atomically to PATH: a PNG where it ends in .png (svg_png.h), else SVG. Points that are not finite (or not positive on a log
  * axis) are left out: a line has a gap there. A low end that is not positive on a log axis goes down to the axis. A chart without any point
- * says "no data". Errors: DDPM_EINVAL when there is nothing to draw in any chart; DDPM_EIO; DDPM_ENOMEM. */
+ * says "no data". Errors: DDPM_EINVAL when there is nothing to draw in any chart; DDPM_EIO; DDPM_ENOMEM; those of svg_draw. */
 ddpm_status chart_write(const char *path, const chart *charts, int count, int columns);
 
 #endif

@@ -141,7 +141,7 @@ static void plain(int64_t digits, int exponent, char text[PLAIN_SIZE])
 /* mantissa times 10 to the power, as a raised number; `mantissa` "1" of a log axis is left out. */
 static void power_of_ten(const char mantissa[PLAIN_SIZE], bool bare, int power, char label[CHART_LABEL_SIZE])
 {
-    snprintf(label, CHART_LABEL_SIZE, "%s%s10<tspan dy='-4' font-size='8'>%s%d</tspan>", bare ? "" : mantissa, bare ? "" : "&#215;",
+    snprintf(label, CHART_LABEL_SIZE, "%s%s10<tspan dy='-4.5' font-size='9'>%s%d</tspan>", bare ? "" : mantissa, bare ? "" : "&#215;",
              power < 0 ? "&#8722;" : "", abs(power));
 }
 

@@ -1,4 +1,4 @@
-/* chart_parts.h - the pieces of a chart: text buffer, axes, marks. Private to io/chart*.c.
+/* chart_parts.h - the pieces of a chart: text buffer, axes, marks, legend. Private to io/chart*.c.
  *
  * Lengths are CSS pixels from the top left corner of a chart. */
 #ifndef DDPM_IO_CHART_PARTS_H
@@ -22,6 +22,15 @@ void chart_attribute(chart_text *t, const char *name, double x);
 /* The first `max` characters of a text, escaped; three dots stand for the rest. */
 void chart_escaped(chart_text *t, const char *s, int max);
 int  chart_characters(const char *s);
+/* Characters that are seen of what chart_axis_label made. */
+int  chart_shown(const char *markup);
+/* "<text class='CLASS' x='' y='' text-anchor='ANCHOR'", for further attributes and the text. */
+void chart_open_text(chart_text *t, const char *class, double x, double y, const char *anchor);
+/* The root element on white, of CSS pixels; to be ended by "</svg>". */
+void chart_open_document(chart_text *t, int width, int height);
+
+/* About as wide as a letter of 12 pixels, in any of the fonts. */
+#define CHART_LETTER 7.0
 
 /* --- chart_axis.c: ranges, ticks, labels ------------------------------------------------------- */
 
@@ -68,5 +77,14 @@ int         chart_drawable(const chart *c, int i);
 bool        chart_frame_fit(chart_frame *f, const chart *c);
 /* Appends series i and marks the cells it covers. */
 ddpm_status chart_draw(chart_text *t, chart_frame *f, const chart *c, int i);
+
+/* --- chart_legend.c: names ---------------------------------------------------------------------- */
+
+/* A corner or the middle of an edge that no data cover, for the names in a column; true also where there are none. */
+bool        chart_legend_inside(const chart_frame *f, const chart *c, double *x, double *y);
+void        chart_legend_column(chart_text *t, const chart *c, double x, double y);
+/* The names in lines as wide as the frame, from `top` on. */
+double      chart_legend_height(const chart_frame *f, const chart *c);
+void        chart_legend_lines(chart_text *t, const chart_frame *f, const chart *c, double top);
 
 #endif

@@ -98,3 +98,30 @@ void chart_escaped(chart_text *t, const char *s, int max)
     }
     if (shown < whole) chart_print(t, "...");
 }
+
+int chart_shown(const char *markup)
+{
+    int count = 0;
+    for (const char *p = markup; *p; p++) {
+        const char *end = *p == '<' ? strchr(p, '>') : *p == '&' ? strchr(p, ';') : p;
+        count += *p != '<';
+        p = end ? end : p;
+    }
+    return count;
+}
+
+void chart_open_text(chart_text *t, const char *class, double x, double y, const char *anchor)
+{
+    chart_print(t, "<text class='%s'", class);
+    chart_attribute(t, "x", x);
+    chart_attribute(t, "y", y);
+    chart_print(t, " text-anchor='%s'", anchor);
+}
+
+void chart_open_document(chart_text *t, int width, int height)
+{
+    chart_print(t, "<?xml version='1.0' encoding='UTF-8'?>\n"
+                   "<svg xmlns='http://www.w3.org/2000/svg' width='%d' height='%d' viewBox='0 0 %d %d' fill='#111'"
+                   " font-family='Helvetica, Arial, Liberation Sans, DejaVu Sans, sans-serif'>\n"
+                   "<rect width='%d' height='%d' fill='#fff'/>\n", width, height, width, height, width, height);
+}

@@ -57,7 +57,9 @@ typedef struct { const char *key, *value; } png_pair;
 
 /* PNG bytes of `im` (c = 1..4); the caller frees *bytes. */
 ddpm_status png_encode(const image *im, const png_pair *texts, int text_count, uint8_t **bytes, size_t *len);
-/* The same into a file, atomically. */
+/* The same with the size it is meant to be seen at: `density` pixels in a metre. */
+ddpm_status png_encode_sized(const image *im, int density, const png_pair *texts, int text_count, uint8_t **bytes, size_t *len);
+/* png_encode into a file, atomically. */
 ddpm_status png_write(const char *path, const image *im, const png_pair *texts, int text_count);
 
 /* Value of the first tEXt chunk called `key`, malloc'ed; NULL when there is none.

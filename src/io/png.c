@@ -110,6 +110,7 @@ typedef struct {
     size_t in_len, in_at;
     uint8_t *out;                  /* writing */
     size_t out_len, out_room;
+    int density;                   /* dots in a metre; 0: not said */
     char message[160];
 } png_job;
 
@@ -248,6 +249,7 @@ static bool write_all(png_job *job, const image *im, const png_pair *texts, int 
     png_set_user_limits(job->png, IMAGE_MAX_PIXELS, IMAGE_MAX_PIXELS);
     png_set_IHDR(job->png, job->info, (png_uint_32)im->w, (png_uint_32)im->h, 8, types[im->c], PNG_INTERLACE_NONE,
                  PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+    if (job->density) png_set_pHYs(job->png, job->info, (png_uint_32)job->density, (png_uint_32)job->density, PNG_RESOLUTION_METER);
     add_texts(job, texts, text_count);
     png_write_info(job->png, job->info);
     png_write_image(job->png, job->rows);
@@ -265,12 +267,12 @@ static ddpm_status encode_job(png_job *job, const image *im, const png_pair *tex
     return DDPM_OK;
 }
 
-ddpm_status png_encode(const image *im, const png_pair *texts, int text_count, uint8_t **bytes, size_t *len)
+ddpm_status png_encode_sized(const image *im, int density, const png_pair *texts, int text_count, uint8_t **bytes, size_t *len)
 {
     assert(im->data && im->c >= 1 && im->c <= 4);
     *bytes = NULL;
     *len = 0;
-    png_job job = { 0 };
+    png_job job = { .density = density };
     job.png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &job, on_error, on_warning);
     if (job.png) job.info = png_create_info_struct(job.png);
     const ddpm_status s = job.info ? encode_job(&job, im, texts, text_count)
@@ -284,4 +286,9 @@ ddpm_status png_encode(const image *im, const png_pair *texts, int text_count, u
     *bytes = job.out;
     *len = job.out_len;
     return DDPM_OK;
+}
+
+ddpm_status png_encode(const image *im, const png_pair *texts, int text_count, uint8_t **bytes, size_t *len)
+{
+    return png_encode_sized(im, 0, texts, text_count, bytes, len);
 }
