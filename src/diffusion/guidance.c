@@ -74,12 +74,20 @@ static void mix(const classifier_free *g, size_t n, const float *cond, const flo
     }
 }
 
+/* What scale 0 leaves of both, where the labels' variance is not needed. */
+static ddpm_status denoise_without(const classifier_free *g, size_t n, const float *t, const float *x, float *out)
+{
+    for (size_t k = 0; k < n; k++) g->y[k] = g->null_class;
+    return g->denoise(g->ctx, (int)n, t, g->y, x, out);
+}
+
 ddpm_status classifier_free_denoise(void *ctx, int n, const float *t, const int *y, const float *x, float *out)
 {
     const classifier_free *g = ctx;
     assert(n > 0 && n <= g->n);
     if (g->scale == 1) return g->denoise(g->ctx, n, t, y, x, out);
     if (!y) return ddpm_fail(DDPM_EINVAL, "guidance by %g needs a class for every image; choose a class, or leave the guidance out", g->scale);
+    if (g->scale == 0 && !process_learns_variance(g->p)) return denoise_without(g, (size_t)n, t, x, out);
     const size_t half = (size_t)n * (size_t)g->dims.pixels * (size_t)process_out_channels(g->p, g->dims.channels);
     double_batch(g, (size_t)n, t, y, x);
     DDPM_TRY(g->denoise(g->ctx, 2 * n, g->t, g->y, g->x, g->out));

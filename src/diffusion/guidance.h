@@ -37,7 +37,8 @@ void        classifier_free_release(classifier_free *g);    /* NULL is fine */
 /* A denoise_fn whose ctx is a classifier_free. The network is called once, with
  * the n images under their labels followed by the same n under the null class; a
  * learned variance is that of the labels. At scale 1 the call goes straight
- * through: n images, the same bits. Otherwise EINVAL without labels. */
+ * through: n images, the same bits; at 0, where no variance is learned, the n
+ * images are asked for under the null class alone. But at 1 EINVAL without labels. */
 ddpm_status classifier_free_denoise(void *ctx, int n, const float *t, const int *y, const float *x, float *out);
 
 /* grad [n, pixels, channels] = d log p(y | x_t) / d x at times t [n], as the

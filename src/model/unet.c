@@ -185,6 +185,24 @@ static nn_tensor *way_up(const builder *b, nn_tensor *h, unet *u)
     return h;
 }
 
+/* h [n,h,w,c] -> the image's prediction */
+static nn_tensor *image_head(const builder *b, nn_tensor *h)
+{
+    nn_scope(b->g, "out.");
+    h = norm_silu(b, "0", (nn_norm_args){ .x = h });
+    return layer(b, "2", (nn_conv_args){ .x = h, .out = b->c->out_channels, .kernel = 3, .pad = 1, .f32_out = true }, true);
+}
+
+/* h [n,h,w,c] -> logits [n,1,1,classes_out] */
+static nn_tensor *class_head(const builder *b, nn_tensor *h, unet *u)
+{
+    nn_scope(b->g, "out.");
+    h = norm_silu(b, "0", (nn_norm_args){ .x = h });
+    u->features = nn_pool(b->g, (nn_pool_args){ .x = h });
+    nn_keep(b->g, u->features);
+    return layer(b, "3", (nn_conv_args){ .x = u->features, .out = b->c->classes_out, .f32_out = true }, true);
+}
+
 unet unet_build(nn_graph *g, const unet_config *c, int n, bool train, bool input_grad)
 {
     unet u = { .x = nn_input(g, "x", (nn_shape){ n, c->height, c->width, c->in_channels }, NN_F32, input_grad),
@@ -197,10 +215,7 @@ unet unet_build(nn_graph *g, const unet_config *c, int n, bool train, bool input
     b.emb = embedding(g, c, &u);
     nn_tensor *h = u.middle = middle(&b, way_down(&b, &u));
     b.up = true;
-    h = way_up(&b, h, &u);
-    nn_scope(g, "out.");
-    h = norm_silu(&b, "0", (nn_norm_args){ .x = h });
-    u.out = layer(&b, "2", (nn_conv_args){ .x = h, .out = c->out_channels, .kernel = 3, .pad = 1, .f32_out = true }, true);
+    u.out = c->classes_out ? class_head(&b, h, &u) : image_head(&b, way_up(&b, h, &u));
     return u;
 }
 
@@ -242,6 +257,8 @@ ddpm_status unet_check(const unet_config *c)
                          "--norm_groups", c->stem, c->groups);
     for (int level = 0; level < c->levels; level++) DDPM_TRY(check_level(c, level));
     if (c->num_classes < 0) return ddpm_fail(DDPM_EINVAL, "%d classes", c->num_classes);
+    if (c->classes_out < 0 || (c->classes_out && c->num_classes))
+        return ddpm_fail(DDPM_EINVAL, "classes_out is %d: a classifier tells at least one class apart, and is not conditioned on classes", c->classes_out);
     if (!(c->dropout >= 0 && c->dropout < 1)) return ddpm_fail(DDPM_EINVAL, "dropout is %g; it must be in [0, 1)", c->dropout);
     return DDPM_OK;
 }

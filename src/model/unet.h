@@ -3,7 +3,12 @@
  * One builder: the families differ only in the configuration below. Structure
  * and parameter names follow improved-diffusion's UNetModel, so its state_dict
  * loads without a name map. Ho et al. 2020, appendix B; Nichol & Dhariwal 2021,
- * section 3; Dhariwal & Nichol 2021, section 3. */
+ * section 3; Dhariwal & Nichol 2021, section 3.
+ *
+ * With classes_out it is the classifier of noisy images of the latter, section 4:
+ * the way down and the middle, then norm, SiLU, the mean over all pixels and a
+ * layer to the logits; guided-diffusion's EncoderUNetModel with pool "adaptive",
+ * and its names. It has no way up, takes no class and has no out_channels. */
 #ifndef DDPM_MODEL_UNET_H
 #define DDPM_MODEL_UNET_H
 
@@ -30,6 +35,7 @@ typedef struct {
     bool new_attention_order;                /* all q, all k, all v (guided-diffusion)              */
     int  num_classes;                        /* 0: unconditional                                    */
     bool null_class;                         /* one more row of the table: "no class", for guidance */
+    int  classes_out;                        /* > 0: a classifier of so many classes, see below     */
     bool scale_shift_norm;                   /* the embedding scales and shifts the second norm     */
     bool resblock_updown, conv_resample;     /* how levels change resolution                        */
     bool asymmetric_down;                    /* pad (0,1) before the stride: Ho, ermongroup         */
@@ -47,7 +53,8 @@ typedef struct {
     nn_tensor *t;      /* in  [n,1,1,1] f32, the timestep as the network was trained with          */
     nn_tensor *y;      /* in  [n,1,1,1] i32 label; NULL when unconditional                         */
     nn_tensor *key;    /* in  [n,1,1,4] i32 dropout address; NULL without dropout                  */
-    nn_tensor *out;    /* out [n,h,w,out_channels] f32                                             */
+    nn_tensor *out;    /* out [n,h,w,out_channels] f32; of a classifier the logits [n,1,1,classes_out] */
+    nn_tensor *features;                       /* [n,1,1,c] f32 of a classifier: what the logits are made of; readable after any forward pass. Else NULL */
     nn_tensor *time_embed;                     /* before the class is added                        */
     nn_tensor *down[UNET_MAX_BLOCKS], *middle, *up[UNET_MAX_BLOCKS];  /* outputs of the blocks     */
     int        n_down, n_up;
