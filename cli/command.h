@@ -22,9 +22,11 @@ typedef struct {
 typedef ddpm_status (*command_run)(invocation *call);
 
 ddpm_status cmd_train(invocation *call);
+ddpm_status cmd_classifier(invocation *call);
 ddpm_status cmd_sample(invocation *call);
 ddpm_status cmd_nll(invocation *call);
 ddpm_status cmd_eval(invocation *call);
+ddpm_status cmd_features(invocation *call);
 ddpm_status cmd_neighbours(invocation *call);
 ddpm_status cmd_encode(invocation *call);
 ddpm_status cmd_decode(invocation *call);

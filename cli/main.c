@@ -21,22 +21,32 @@ static const option_command commands[] = {
       "The same command again goes on where the run stopped. --set NAME=VALUE is another way to write --NAME VALUE.\n\n"
       "SIGINT and SIGTERM finish the step, save and exit with 130 or 143; a second SIGINT leaves at once; SIGUSR1 saves and exits with 75, SIGUSR2 saves and goes on.",
       GROUP_TRAIN },
+    { "classifier", "train DATA -o RUN [OPTION]...", "train a classifier of noisy images, for guidance and for distances",
+      "The way down of a network, its mean over the image and a layer to the classes of DATA, trained on images with the noise of all timesteps (Dhariwal & Nichol 2021, section 4). "
+      "Everything else is as in `ddpm train`. What guided-diffusion's classifier_train.py calls by a name of its own has that name here too, and its defaults.",
+      GROUP_TRAIN | GROUP_CLASSIFIER },
     { "sample", "MODEL -o OUT [OPTION]...", "draw images from a model",
       "MODEL is a run folder, a diffusers pipeline folder, a checkpoint or the name of a bundled model. OUT is a .png grid, an .npz in OpenAI's form, "
-      "a folder, or a film of the steps: a .gif, or with --film a .png that has a row for each image.",
+      "a folder, or a film of the steps: a .gif, or with --film a .png that has a row for each image. With --sheet N OUT.png or OUT.svg has N images of each class in a "
+      "row, with its name.",
       GROUP_SAMPLE },
     { "nll", "MODEL DATA [OPTION]...", "bits per dimension of images under a model",
       "The variational bound as the authors compute it: every one of the T terms has fresh noise, x_0 is clipped. MODEL is what `ddpm sample` takes, DATA what "
       "`ddpm train` takes. With --steps K an image's bound is estimated from K of its terms, without bias and with an error. -o FILE.csv has a line for each "
-      "image, -o FILE.npz every term, -o FILE.svg charts of the terms over t.",
+      "image, -o FILE.npz every term, -o FILE.svg or FILE.png charts of the terms over t.",
       GROUP_NLL },
     { "eval", "SAMPLES REFERENCE [OPTION]...", "how far a set of images is from another",
       "The Frechet distance of the two sets, as Gaussians in a space of features, with an interval. Each set is what `ddpm train` takes as DATA (`fashion:test`), or an .npz "
       "in OpenAI's form; REFERENCE also what --save_stats wrote. Two .npz with mu and sigma (pytorch-fid, guided-diffusion) are compared as they are. "
-      "Two .npz with features [n,d] of any network, and logits if there are, get every metric that --metrics names. The floor, what real images get, is the same command with held-out images as SAMPLES.",
-      GROUP_EVAL },
+      "Two .npz with features [n,d] of any network, and logits if there are, get every metric that --metrics names. The floor, what real images get, is the same command with held-out images as SAMPLES.\n\n"
+      "With --sweep SAMPLES is a model, and the result a table: the distance of what it draws for every combination of sampling options. Options of drawing are for --sweep.",
+      GROUP_EVAL | GROUP_SWEEP },
+    { "features", "DATA -o FILE.npz [OPTION]...", "features of images, for `ddpm eval` later or on several machines",
+      "DATA is what `ddpm eval` takes as SAMPLES. The file holds a row for each image, logits and spatial features where the network has them, the images' numbers and the name of the "
+      "features. With --part I/N a machine makes its part; `ddpm eval --merge` reads a folder of all parts, with the numbers of a single file.",
+      GROUP_FEATURES },
     { "neighbours", "SAMPLES DATA -o OUT.png [OPTION]...", "the training images that samples are nearest to, to see copies",
-      "OUT.png has a row for each of the first samples: the sample, then its nearest images of DATA by Euclidean distance of the pixels. OUT.svg is the histogram of the "
+      "OUT.png has a row for each of the first samples: the sample, then its nearest images of DATA by Euclidean distance of the pixels, or of --features. OUT.svg is the histogram of the "
       "distances to the nearest image, of the samples and of --control: images that were not trained on (`fashion:test`). Copies would lie nearer than those.",
       GROUP_NEIGHBOURS },
     { "interpolate", "MODEL A B [C D] -o OUT [OPTION]...", "images between two images or two seeds",
@@ -48,7 +58,7 @@ static const option_command commands[] = {
     { "decode", "MODEL LATENTS.safetensors -o OUT [OPTION]...", "images of latents, over the chain and with the classes of `ddpm encode`",
       "OUT is a .png grid, an .npz in OpenAI's form, or a folder.", GROUP_DECODE },
     { "progressive", "MODEL DATA -o FOLDER [OPTION]...", "pictures of progressive generation, and the rate-distortion curve of images",
-      "FOLDER gets x0.png and x0.gif (what x_0 looks like at times of the chain), shared.png (images that share x_t), rate_distortion.csv and .svg: how many bits per "
+      "FOLDER gets x0.png and x0.gif (what x_0 looks like at times of the chain), shared.png (images that share x_t), both also as -sheet files with the times beside them, rate_distortion.csv and its charts: how many bits per "
       "dimension a receiver of x_t has got, and how far x_0 still is from the image (DDPM, section 4.3), over N images of DATA. "
       "--spacing, --steps, --compat and --guidance are for the pictures; the bound always has all T terms, or those of --timestep_respacing.",
       GROUP_PROGRESSIVE },
@@ -60,10 +70,10 @@ static const option_command commands[] = {
       "and class names. Every command takes the file as DATA, and reads it without decoding and without copying. Bad images are left out and named. "
       "`data verify` compares all of a file with its SHA-256; opening it checks its header, sizes and labels.", GROUP_DATA },
     { "info", "PATH [OPTION]...", "say what a model, run, data set, sample or configuration is", NULL, GROUP_INFO },
-    { "plan", "train DATA|sample MODEL [OPTION]...", "memory, disk and time that a command needs, before it runs",
-      "Takes the options of the command it plans.", GROUP_PLAN | GROUP_TRAIN | GROUP_SAMPLE },
+    { "plan", "train DATA|classifier DATA|sample MODEL [OPTION]...", "memory, disk and time that a command needs, before it runs",
+      "Takes the options of the command it plans.", GROUP_PLAN | GROUP_TRAIN | GROUP_SAMPLE | GROUP_CLASSIFIER },
     { "plot", "RUN... [OPTION]...", "charts of how training went: loss, validation, learning rate, gradients",
-      "RUN is a run folder; up to four are drawn over each other. The charts go to RUN/curves.svg, or to the file of -o, which several runs need. Lines are "
+      "RUN is a run folder; up to four are drawn over each other. The charts go to RUN/curves.svg, or to the .svg or .png of -o, which several runs need. Lines are "
       "running means, bands what the single values reach.", GROUP_PLOT },
     { "bench", "[OPTION]...", "times of a training step and of sampling, next to the machine's ceiling",
       "Of the network of --preset (ddpm-cifar10) with --batch_size images (32) of noise. Every figure is the median of --repeats; ceilings are measured between them, and "
@@ -79,8 +89,8 @@ static const option_command commands[] = {
 
 /* What runs the commands that take options; `signals`: they ask for requests between steps. */
 static const struct { const char *name; command_run run; int words; bool signals; } runs[] = {
-    { "train", cmd_train, 1, true }, { "sample", cmd_sample, 1, true }, { "nll", cmd_nll, 2, true },       { "info", cmd_info, 1, false },
-    { "eval", cmd_eval, 2, true },   { "neighbours", cmd_neighbours, 2, true },
+    { "train", cmd_train, 1, true }, { "classifier", cmd_classifier, 2, true }, { "sample", cmd_sample, 1, true }, { "nll", cmd_nll, 2, true },       { "info", cmd_info, 1, false },
+    { "eval", cmd_eval, 2, true }, { "features", cmd_features, 1, true },   { "neighbours", cmd_neighbours, 2, true },
      { "convert", cmd_convert, 2, false }, { "data", cmd_data, 3, true },
     { "progressive", cmd_progressive, 2, true }, { "interpolate", cmd_interpolate, 5, true },
     { "encode", cmd_encode, 2, true }, { "decode", cmd_decode, 2, true },
@@ -209,6 +219,16 @@ static int run_generator(const option_command *self, int argc, char **argv)
 
 /* --- commands with options --------------------------------------------------------------- */
 
+/* The library reads no environment, so the program tells it where users keep caches. */
+static ddpm_status set_cache(settings *s)
+{
+    char path[OPTION_STRING_SIZE];
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    if (s->v.cache_dir[0] || ((!cache || !cache[0]) && (!home || !home[0]))) return DDPM_OK;
+    const int n = cache && cache[0] ? snprintf(path, sizeof path, "%s", cache) : snprintf(path, sizeof path, "%s/.cache", home);
+    return n < OPTION_STRING_SIZE ? settings_set(s, "cache_dir", path, ORIGIN_DEFAULT) : DDPM_OK;
+}
+
 static ddpm_status read_options(const option_command *c, int max_words, int argc, char **argv, invocation *call)
 {
     settings_defaults(&call->s);
@@ -221,6 +241,7 @@ static ddpm_status read_options(const option_command *c, int max_words, int argc
     call->count = p.positional_count;
     free(words);
     if (status == DDPM_OK) status = options_environment(settings_options, c->group, getenv, &call->s.v, call->s.origins);
+    if (status == DDPM_OK) status = set_cache(&call->s);
     return status;
 }
 

@@ -278,8 +278,8 @@ typedef struct {
 } ddpm_eval_result;
 
 /* The Frechet distance of two sets (`ddpm eval`): images, as data sets or .npz files; features of one network in .npz files (`features`);
- * statistics in .npz files (`mu`, `sigma`). The reference may also be statistics where the samples are features, or images
- * and the statistics are of principal components. EINVAL: other pairs, features of different spaces, a setting `metrics` without fd;
+ * statistics in .npz files (`mu`, `sigma`). The reference may also be statistics where the samples are features, or images in the
+ * same space, which the setting `features` names. EINVAL: other pairs, features of different spaces, a setting `metrics` without fd;
  * EFORMAT: a damaged file, a matrix that is no covariance. */
 DDPM_API ddpm_status ddpm_eval(ddpm_ctx *ctx, const char *samples, const char *reference, const ddpm_call *call, ddpm_eval_result *result);
 

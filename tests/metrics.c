@@ -397,7 +397,7 @@ static void test_replicates(void **state)
     for (int threads = 1; threads <= 2; threads++) {
         pool *p = NULL;
         check(pool_new(threads * 2 - 1, &p));
-        const bootstrap_input in = { .rows = x, .n = N, .dims = 1, .seed = 5, .threads = p };
+        const bootstrap_input in = { .rows = &(metric_rows){ x, N, 1, true }, .seed = 5, .threads = p };
         check(bootstrap_frechet(&in, t, REPLICATES, got[threads - 1]));
         pool_free(p);
     }
@@ -450,7 +450,7 @@ static void test_coverage(void **state)
         moments_add(m, x[s], N);
         check(moments_read(m, mean, covariance));
         check(frechet_distance(t, mean, covariance, &r));
-        const bootstrap_input in = { .rows = x[s], .n = N, .dims = D, .seed = s, .threads = p };
+        const bootstrap_input in = { .rows = &(metric_rows){ x[s], N, D, true }, .seed = s, .threads = p };
         check(bootstrap_frechet(&in, t, REPLICATES, replicate));
         bootstrap_summarise(r.distance, 0.95, replicate, REPLICATES, &i);
         estimate[s] = r.distance;

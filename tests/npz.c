@@ -134,9 +134,51 @@ static void aborted(void **state)
     free(bytes);
 }
 
+/* Rows that came a few at a time, two arrays in turn: the file of those who had them at once. */
+static void grown(void **state)
+{
+    enum { ROWS = 70000, COLUMNS = 5 };
+    float *a = calloc(ROWS * COLUMNS, sizeof *a);
+    int64_t *b = calloc(ROWS, sizeof *b);
+    assert_true(a && b);
+    for (int i = 0; i < ROWS * COLUMNS; i++) a[i] = (float)i / 7;
+    for (int i = 0; i < ROWS; i++) b[i] = i * (int64_t)i;
+    npz_writer *w;
+    npz_rows *of_a, *of_b;
+    uint8_t *want, *got;
+    size_t want_len, got_len;
+    assert_int_equal(npz_writer_open(path_of(state), &w), DDPM_OK);
+    assert_int_equal(npz_writer_add(w, "a", "<f4", (int64_t[]){ ROWS, COLUMNS }, 2, a), DDPM_OK);
+    assert_int_equal(npz_writer_add(w, "b", "<i8", (int64_t[]){ ROWS }, 1, b), DDPM_OK);
+    assert_int_equal(npz_writer_finish(w), DDPM_OK);
+    assert_int_equal(file_read_all(path_of(state), 1 << 28, &want, &want_len), DDPM_OK);
+    assert_int_equal(npz_rows_new(path_of(state), "<f4", COLUMNS, &of_a), DDPM_OK);
+    assert_int_equal(npz_rows_new(path_of(state), "<i8", 0, &of_b), DDPM_OK);
+    for (int i = 0, n; i < ROWS; i += n) {
+        n = ROWS - i < 1 + i % 977 ? ROWS - i : 1 + i % 977;
+        assert_int_equal(npz_rows_add(of_a, a + i * COLUMNS, n), DDPM_OK);
+        assert_int_equal(npz_rows_add(of_b, b + i, n), DDPM_OK);
+    }
+    assert_int_equal(npz_writer_open(path_of(state), &w), DDPM_OK);
+    assert_int_equal(npz_writer_add_rows(w, "a", of_a), DDPM_OK);
+    assert_int_equal(npz_writer_add_rows(w, "b", of_b), DDPM_OK);
+    assert_int_equal(npz_writer_add_rows(w, "b", of_b), DDPM_EINVAL);
+    assert_int_equal(npz_writer_finish(w), DDPM_OK);
+    assert_int_equal(file_read_all(path_of(state), 1 << 28, &got, &got_len), DDPM_OK);
+    assert_int_equal(got_len, want_len);
+    assert_memory_equal(got, want, want_len);
+    npz_rows_free(of_a);
+    npz_rows_free(of_b);
+    assert_int_equal(npz_rows_new("/nowhere/a.npz", "<i8", 0, &of_b), DDPM_EIO);
+    free(a);
+    free(b);
+    free(want);
+    free(got);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, make_path, drop_path)
-    const struct CMUnitTest tests[] = { TEST(archive), TEST(aborted) };
+    const struct CMUnitTest tests[] = { TEST(archive), TEST(aborted), TEST(grown) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -40,13 +40,13 @@ typedef struct {
     run_hooks    h;
     double       best;
     const double *val;          /* by validation              */
-    ddpm_status  save_best, drawn;
+    ddpm_status  save_best, drawn, evaluated;
     run_request  request;
     int64_t      request_at;
     char         saved[256];    /* " 3 best4 6"               */
     double       best_saved;    /* c.best_val when best was saved */
-    int          validations, drawings;
-    unsigned     save_us, draw_us, val_us;     /* what they take          */
+    int          validations, drawings, evaluations;
+    unsigned     save_us, draw_us, val_us, eval_us;     /* what they take */
 } fixture;
 
 static ddpm_status save(void *ctx, int64_t step, bool best)
@@ -69,12 +69,23 @@ static ddpm_status draw(void *ctx, int64_t step)
     return f->drawn == DDPM_OK ? DDPM_OK : ddpm_fail(f->drawn, "no picture");
 }
 
-static ddpm_status validate(void *ctx, double *loss)
+static ddpm_status validate(void *ctx, run_validation *v)
 {
     fixture *f = ctx;
     usleep(f->val_us);
-    *loss = f->val[f->validations++];
+    *v = RUN_NOT_VALIDATED;
+    v->loss = f->val[f->validations++];
     return DDPM_OK;
+}
+
+static ddpm_status evaluate(void *ctx, int64_t step)
+{
+    fixture *f = ctx;
+    static const log_measure list[] = { { "frechet_pca8", "Frechet distance", 2.5, 2, 3 }, { "precision", "precision", 0.75, NAN, NAN } };
+    usleep(f->eval_us);
+    f->evaluations++;
+    if (f->evaluated != DDPM_OK) return ddpm_fail(f->evaluated, "nothing was drawn");
+    return runlog_evaluation(f->log, &(log_evaluation){ .step = step, .samples = step * BATCH, .features = "pca8", .images = 10, .sampling_steps = 5, .count = 2, .measure = list });
 }
 
 static run_request request(void *ctx)
@@ -174,7 +185,7 @@ static void test_table_of_an_earlier_version(void **state)
     (void)state;
     static const char OLD[] = "step,samples,loss\n1,4,0.5\n2,8,0.25\n3,12,0.125\n";
     static const char NEW[] = "step,samples,loss,mse,vb,loss_q0,loss_q1,loss_q2,loss_q3,grad_norm,lr,images_per_s,dropped,val_loss,"
-                              "grad_norm_sq,grad_noise_trace\n1,4,0.5\n2,8,0.25\n";
+                              "grad_norm_sq,grad_noise_trace,top1,top5,val_top1,val_top5,val_clean_top1,eval,eval_low,eval_high\n1,4,0.5\n2,8,0.25\n";
     fixture f;
     char path[128];
     uint8_t *text = NULL;
@@ -232,7 +243,7 @@ static void test_where_the_time_goes(void **state)
 {
     (void)state;
     static const double val[] = { 3, 4, 5 };
-    static const double SECONDS[RUN_ACTIVITIES] = { [DOING_VALIDATE] = 3 * 0.03, [DOING_SAVE] = 3 * 0.05, [DOING_DRAW] = 2 * 0.02 };
+    static const double SECONDS[RUN_ACTIVITIES] = { [DOING_VALIDATE] = 3 * 0.03, [DOING_SAVE] = 3 * 0.05, [DOING_DRAW] = 2 * 0.02, [DOING_EVALUATE] = 0.01 };
     fixture f;
     char path[128];
     uint8_t *text = NULL;
@@ -247,6 +258,10 @@ static void test_where_the_time_goes(void **state)
     f.save_us = 50000;
     f.draw_us = 20000;
     f.val_us = 30000;
+    f.eval_us = 10000;
+    f.h.evaluate = evaluate;
+    f.c.eval_every = 5;
+    f.evaluated = DDPM_EINVAL;                 /* it takes its time all the same */
     const double start = clock_now();
     check(run_train(&f.c, &f.h));
     const double seconds = clock_now() - start;
@@ -350,6 +365,49 @@ static void test_a_grid_never_ends_a_run(void **state)
     unmake(&f);
 }
 
+/* Numbers of images that were drawn have lines of their own; a failure ends neither the run nor the lines. */
+static void test_evaluations(void **state)
+{
+    (void)state;
+    fixture f;
+    char path[128];
+    uint8_t *text = NULL;
+    size_t len;
+    make(&f, 1e-3, false);
+    f.h.evaluate = evaluate;
+    f.c.eval_every = 3;
+    check(run_train(&f.c, &f.h));
+    assert_int_equal(f.evaluations, 2);
+    assert_int_equal(log_lines(&f), 3 + 2);
+    snprintf(path, sizeof path, "%s/log.jsonl", f.dir);
+    check(file_read_all(path, 1 << 20, &text, &len));
+    assert_non_null(strstr((char *)text, "{\"step\":3,\"samples\":12,\"eval\":{\"features\":\"pca8\","));
+    assert_non_null(strstr((char *)text, "{\"key\":\"frechet_pca8\",\"name\":\"Frechet distance\",\"value\":2.5,\"interval\":[2.0,3.0]}"));
+    assert_non_null(strstr((char *)text, "\"value\":0.75,\"interval\":null}"));
+    free(text);
+    snprintf(path, sizeof path, "%s/progress.csv", f.dir);
+    check(file_read_all(path, 1 << 20, &text, &len));
+    int commas[8] = { 0 }, lines = 0;
+    for (size_t i = 0; i < len; i++) {
+        commas[lines] += text[i] == ',';
+        lines += text[i] == '\n';
+    }
+    assert_int_equal(lines, 1 + 3 + 2);
+    for (int i = 1; i < lines; i++) assert_int_equal(commas[i], commas[0]);
+    assert_non_null(strstr((char *)text, "\n3,12,,"));
+    assert_non_null(strstr((char *)text, ",,2.5,2,3\n"));
+    free(text);
+    runlog_close(f.log);
+    f.log = NULL;
+    check(runlog_open(f.dir, 5, &f.log));      /* a run that goes on from step 5 has not been evaluated at 6 */
+    assert_int_equal(log_lines(&f), 3);
+    f.evaluated = DDPM_ENUMERIC;
+    f.c.steps = 9;
+    check(run_train(&f.c, &f.h));
+    assert_int_equal(f.evaluations, 3);
+    unmake(&f);
+}
+
 /* The steps since the last checkpoint outlive data that went away. */
 static void test_lost_data(void **state)
 {
@@ -398,7 +456,7 @@ int main(void)
         cmocka_unit_test(test_where_the_time_goes),
         cmocka_unit_test(test_rhythm),   cmocka_unit_test(test_best),                      cmocka_unit_test(test_best_of_an_earlier_process),
         cmocka_unit_test(test_requests), cmocka_unit_test(test_best_on_a_full_disk),       cmocka_unit_test(test_a_grid_never_ends_a_run),
-        cmocka_unit_test(test_lost_data), cmocka_unit_test(test_bad_numbers),
+        cmocka_unit_test(test_evaluations), cmocka_unit_test(test_lost_data), cmocka_unit_test(test_bad_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

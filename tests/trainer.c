@@ -483,9 +483,65 @@ static void test_times(void **state)
     unmake(&plain);
 }
 
+/* A classifier of four classes whose last layer starts with zeros: all classes are as probable, and the first is the guess. */
+static void make_classifier(fixture *f, bool clean, int threads, int chunk)
+{
+    *f = (fixture){ 0 };
+    const unet_config net = { .height = SIDE, .width = SIDE, .in_channels = CHANNELS, .out_channels = CHANNELS, .model_channels = 16, .stem = 16, .levels = 2,
+                              .channels = { 16, 32 }, .num_res_blocks = 1, .num_heads = 2, .classes_out = 4, .scale_shift_norm = true, .resblock_updown = true,
+                              .groups = 8, .eps = 1e-5, .cos_first = true, .init = UNET_INIT_OPENAI };
+    const schedule_config sc = schedule_config_of(PROFILE_OPENAI, SCHEDULE_COSINE, 100);
+    check(schedule_new(&sc, &f->s));
+    f->process = (process){ .s = &f->s, .var = VAR_FIXED_LARGE, .rescale_timesteps = true };
+    check(pool_new(threads, &f->p));
+    check(backend_cpu_new(max_isa(), &f->b));
+    const trainer_config c = { .p = &f->process, .adam = { ADAM_W, 1e-2, 0.9, 0.999, 1e-8, 0 }, .n_ema = 1, .ema_rate = { 0.9 }, .batch = BATCH, .leaves = 4,
+                               .chunk = chunk, .clean = clean, .seed = 7 };
+    check(trainer_new(&net, &c, f->b, f->p, NN_F32, &f->tr));
+}
+
+/* The gradient of the last bias, of which Adam's first moment keeps a tenth: the mean of 1/4 less 1 for each image's own class. */
+static void check_first_gradient(const fixture *f)
+{
+    static const int COUNT[4] = { 2, 3, 3, 2 };
+    const trainer_state *s = trainer_get_state(f->tr);
+    const nn_param *bias = nn_params_find(s->params, "out.3.bias");
+    for (int k = 0; k < 4; k++) assert_true(fabs((double)s->m[bias->offset + (size_t)k] - 0.1 * (0.25 - COUNT[k] / (double)BATCH)) < 1e-8);
+}
+
+static void test_classifier(void **state)
+{
+    (void)state;
+    static float x[BATCH * IMAGE];
+    images(0, x);
+    for (int clean = 0; clean < 2; clean++) {
+        fixture f, other;
+        int rows = 0;
+        make_classifier(&f, clean, 1, 3);
+        make_classifier(&other, clean, 2, 2);
+        step_report r = step(&f, x);
+        for (int i = 0; i < BATCH; i++) rows += trainer_rows(f.tr)[i];
+        assert_true(clean ? rows == 0 : rows > 0);
+        assert_true(fabs(r.loss - log(4)) < 1e-12 && r.classifier && r.top1 == 0.2 && r.top5 == 1 && r.mse == 0 && r.vb == 0);
+        if (clean) assert_true(r.quartile_top1[0] == 0.2 && r.quartile_count[0] == BATCH && fabs(r.quartile_loss[0] - log(4)) < 1e-12);
+        check_first_gradient(&f);
+        step(&other, x);
+        for (int k = 0; k < 40; k++) {
+            r = step(&f, x);
+            step(&other, x);
+        }
+        if (clean) assert_true(r.loss < 0.1 && r.top1 == 1);        /* the ten images are learnt by heart */
+        const trainer_state *a = trainer_get_state(f.tr), *b = trainer_get_state(other.tr);
+        assert_memory_equal(a->value, b->value, a->params->len * sizeof(float));
+        unmake(&f);
+        unmake(&other);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_classifier),
         cmocka_unit_test(test_times),
         cmocka_unit_test(test_bits_depend_on_leaves_alone),
         cmocka_unit_test(test_recomputation_changes_no_bit),

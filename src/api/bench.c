@@ -40,14 +40,15 @@ static size_t image_len(const bench *b, int channels) { return (size_t)b->net.he
 
 static ddpm_status make_batch(bench *b)
 {
-    const size_t n = (size_t)b->batch, in = image_len(b, b->net.in_channels), out = image_len(b, b->net.out_channels);
+    const int classes = settings_classes(b->s);
+    const size_t n = (size_t)b->batch, in = image_len(b, b->net.in_channels), out = b->net.classes_out ? (size_t)b->net.classes_out : image_len(b, b->net.out_channels);
     b->b = (bench_batch){ malloc(n * in * 4), malloc(n * 4), malloc(n * out * 4), calloc(n, sizeof(int)) };
     if (!b->b.x || !b->b.t || !b->b.out || !b->b.y) return ddpm_fail(DDPM_ENOMEM, "no memory for a batch of %d images", b->batch);
     for (int i = 0; i < b->batch; i++) {
         const rng_address noise = { 0, RNG_NOISE, 0, (uint64_t)i }, t = { 0, RNG_TIMESTEP, 0, (uint64_t)i };
         rng_normals(noise, 0, in, b->b.x + (size_t)i * in);
         b->b.t[i] = (float)rng_below(t, 0, (uint64_t)b->s->v.diffusion_steps);
-        b->b.y[i] = b->net.num_classes ? i % b->net.num_classes : 0;
+        b->b.y[i] = classes ? i % classes : 0;
     }
     return DDPM_OK;
 }
@@ -84,7 +85,7 @@ typedef struct { bench *b; trainer *tr; } training;
 static ddpm_status train_once(void *ctx)
 {
     const training *t = ctx;
-    const train_batch batch = { .x = t->b->b.x, .y = t->b->net.num_classes ? t->b->b.y : NULL };
+    const train_batch batch = { .x = t->b->b.x, .y = settings_classes(t->b->s) ? t->b->b.y : NULL };
     step_report report;
     return trainer_step(t->tr, &batch, &report);
 }

@@ -41,6 +41,8 @@ ddpm_status model_open(const char *spec, int weights, model_file **m);
  * were given in `request` (NULL: nothing was); EINVAL lists what is missing. Folders describe themselves. */
 ddpm_status model_open_with(const char *spec, int weights, const settings *request, model_file **m);
 void        model_close(model_file *m);                    /* NULL ok */
+/* EINVAL: the model is a classifier and draws nothing. */
+ddpm_status model_check_draws(const model_file *m);
 const model_description *model_describe(const model_file *m);
 
 /* The weights into a slab of `layout` (the network of model_describe()->s). Every tensor's name, shape and

@@ -110,8 +110,7 @@ static ddpm_status read_classes(const json *o, const char *path, model_descripti
     const json *list = json_get(o, "class_names");
     const size_t n = json_array_len(list);
     if (!n) return DDPM_OK;
-    if (!d->s.v.class_cond || n != (size_t)d->s.v.num_classes)
-        return ddpm_fail(DDPM_EFORMAT, "%s: %zu class names for %d classes", path, n, d->s.v.class_cond ? d->s.v.num_classes : 0);
+    if (n != (size_t)settings_classes(&d->s)) return ddpm_fail(DDPM_EFORMAT, "%s: %zu class names for %d classes", path, n, settings_classes(&d->s));
     d->class_names = calloc(n, sizeof *d->class_names);
     if (!d->class_names) return ddpm_fail(DDPM_ENOMEM, "no memory for %zu class names", n);
     for (size_t i = 0; i < n; i++) {

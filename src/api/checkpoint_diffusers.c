@@ -66,6 +66,7 @@ void diffusers_reason(const settings *s, char reason[REASON_SIZE])
     const schedule_config sc = settings_schedule(s);
     const char *unused, *why = reason_of_net(&c);
     if (v->small_size) why = "the network enlarges a small image, which it sees beside x";
+    if (v->classes_out) why = "the network is a classifier of noisy images";
     if (!why && v->rescale_timesteps && v->diffusion_steps != 1000) why = "the network receives timesteps scaled to 0..1000";
     if (!why && settings_mean(s) == MEAN_PREVIOUS_X) why = "the network predicts the mean of the previous step";
     if (!why && settings_variance(s) == VAR_LEARNED) why = "the network predicts the logarithm of the variance";

@@ -8,10 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PRECISION_K = 3, DENSITY_K = 5, SUBSET_SIZE = 1000 };
+enum { DENSITY_K = 5, SUBSET_SIZE = 1000 };
 
 static const struct { const char *word; unsigned metric; } WORDS[] = {
     { "fd", METRIC_FD }, { "kid", METRIC_KID }, { "pr", METRIC_PR }, { "dc", METRIC_DC }, { "is", METRIC_IS },
+    { "sfid", METRIC_SFID }, { "fid_inf", METRIC_FID_INF },
 };
 
 ddpm_status eval_metrics_parse(const char *text, unsigned *wanted)
@@ -25,7 +26,7 @@ ddpm_status eval_metrics_parse(const char *text, unsigned *wanted)
             if (strlen(WORDS[i].word) == (size_t)(end - at) && !strncmp(at, WORDS[i].word, (size_t)(end - at))) found = WORDS[i].metric;
         if (!found)
             return ddpm_fail(DDPM_EINVAL, "--metrics %s: the metrics are fd (Frechet distance), kid (kernel distance), pr (precision and recall), dc (density and "
-                             "coverage) and is (score of the logits), with commas between them", text);
+                             "coverage), is (score of the logits), sfid (Frechet distance of spatial features) and fid_inf (fd of infinitely many samples), with commas between them", text);
         *wanted |= found;
         if (!*end) return DDPM_OK;
     }
@@ -60,23 +61,20 @@ static ddpm_status choose_subsets(eval_session *s, size_t rows, kernel_options *
     return DDPM_OK;
 }
 
-static ddpm_status check_manifold(eval_session *s, const eval_rows *r, unsigned wanted)
+static ddpm_status check_manifold(const eval_rows *r, unsigned wanted)
 {
     const int k = density_k(wanted);
     if (smaller(r) <= (size_t)k)
         return ddpm_fail(DDPM_EINVAL, "%s of the %d nearest neighbours: either set needs more than %d rows, the smaller one has %zu; --metrics chooses others",
                          wanted & METRIC_DC ? "density and coverage are" : "precision and recall are", k, k, smaller(r));
-    if (r->samples->n != r->reference->n)
-        eval_warn(s, "the sets are of %zu and %zu rows: precision, recall, density and coverage depend on both; compare only values of equal numbers",
-                  r->samples->n, r->reference->n);
     return DDPM_OK;
 }
 
 ddpm_status eval_metrics_prepare(eval_session *s, const eval_rows *rows, unsigned wanted, eval_metrics *m)
 {
-    m->have = wanted & ~(unsigned)METRIC_FD;
+    m->have = wanted & ~(unsigned)METRICS_FRECHET;
     if (wanted & METRIC_KID) DDPM_TRY(choose_subsets(s, smaller(rows), &m->kernel));
-    return wanted & (METRIC_PR | METRIC_DC) ? check_manifold(s, rows, wanted) : DDPM_OK;
+    return wanted & (METRIC_PR | METRIC_DC) ? check_manifold(rows, wanted) : DDPM_OK;
 }
 
 static ddpm_status measure_kernel(const eval_session *s, const eval_rows *r, eval_metrics *m)
@@ -165,9 +163,12 @@ void eval_metrics_print(const eval_metrics *m, FILE *f)
     }
 }
 
+static const char *kernel_key(const eval_metrics *m) { return m->inception ? "kernel_inception_distance_mean" : "kernel_distance_mean"; }
+static const char *score_key(const eval_metrics *m)  { return m->inception ? "inception_score_mean" : "logits_score_mean"; }
+
 static void put_kernel(const eval_metrics *m, json *o)
 {
-    json_put_real(o, m->inception ? "kernel_inception_distance_mean" : "kernel_distance_mean", m->kid.mean);
+    json_put_real(o, kernel_key(m), m->kid.mean);
     json_put_real(o, m->inception ? "kernel_inception_distance_std" : "kernel_distance_std", m->kid.deviation);
     json_put_real(o, "kernel_distance_standard_error", m->kid.standard_error);
     eval_put_interval(o, "kernel_distance_interval", m->kid.interval);
@@ -198,8 +199,23 @@ void eval_metrics_put(const eval_metrics *m, json *o)
         put_share(o, "coverage", p->coverage, p->coverage_interval);
     }
     if (!(m->have & METRIC_IS)) return;
-    json_put_real(o, m->inception ? "inception_score_mean" : "logits_score_mean", m->score);
+    json_put_real(o, score_key(m), m->score);
     json_put_real(o, m->inception ? "inception_score_std" : "logits_score_std", m->score_deviation);
     eval_put_interval(o, m->inception ? "inception_score_interval" : "logits_score_interval", m->score_interval);
     json_put_int(o, "is_splits", (int64_t)m->splits);
+}
+
+void eval_metrics_values(const eval_metrics *m, eval_result *r)
+{
+    const manifold_result *p = &m->manifold;
+    if (m->have & METRIC_KID) eval_value_add(r, kernel_key(m), m->kid.mean, m->kid.interval);
+    if (m->have & METRIC_PR) {
+        eval_value_add(r, "precision", p->precision, p->precision_interval);
+        eval_value_add(r, "recall", p->recall, p->recall_interval);
+    }
+    if (m->have & METRIC_DC) {
+        eval_value_add(r, "density", p->density, p->density_interval);
+        eval_value_add(r, "coverage", p->coverage, p->coverage_interval);
+    }
+    if (m->have & METRIC_IS) eval_value_add(r, score_key(m), m->score, m->score_interval);
 }

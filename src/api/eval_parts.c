@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { MIN_REPLICATES = 40 };
 
@@ -12,10 +13,13 @@ void eval_warn(eval_session *s, const char *fmt, ...)
 {
     va_list ap;
     if (s->n_warnings == EVAL_MAX_WARNINGS) return;
-    char *text = s->warnings[s->n_warnings++];
+    char *text = s->warnings[s->n_warnings];
     va_start(ap, fmt);
     vsnprintf(text, sizeof s->warnings[0], fmt, ap);
     va_end(ap);
+    for (int i = 0; i < s->n_warnings; i++)
+        if (!strcmp(s->warnings[i], text)) return;
+    s->n_warnings++;
     tool_message(s->ev, "warning: %s", text);
 }
 
@@ -46,33 +50,30 @@ ddpm_status eval_check_number(eval_session *s, const char *word, int64_t n, size
     return DDPM_OK;
 }
 
-typedef struct { const eval_session *s; double begin; int told; } resampling;
-
-static ddpm_status between_replicates(void *ctx, int done)
+static ddpm_status walk_chunks(const eval_session *s, image_set *set, image_walk *w, const char *what, int room, uint8_t *images, int64_t *index,
+                               eval_images_fn fn, void *ctx)
 {
-    resampling *r = ctx;
-    DDPM_TRY(eval_stopped(r->s));
-    if (done) eval_progress(r->s, "interval", "resampled sets", r->told, done, r->s->v->bootstrap, r->begin);
-    r->told = done;
+    const double begin = clock_now();
+    while (w->next < w->count) {
+        const int64_t before = w->next;
+        int n;
+        DDPM_TRY(eval_stopped(s));
+        DDPM_TRY(image_set_next(set, w, room, images, index, &n));
+        if (n) DDPM_TRY(fn(ctx, images, index, n));
+        eval_progress(s, what, "images", before, w->next, w->count, begin);
+    }
     return DDPM_OK;
 }
 
-ddpm_status eval_resample(const eval_session *s, const double *rows, size_t n, size_t dims, const frechet_target *t, double distance, bootstrap_interval *i)
+ddpm_status eval_walk(const eval_session *s, image_set *set, image_walk *w, int room, const char *what, eval_images_fn fn, void *ctx)
 {
-    const int sets = s->v->bootstrap;
-    resampling r = { .s = s, .begin = clock_now() };
-    const bootstrap_input in = { .rows = rows, .n = n, .dims = dims, .seed = (uint64_t)s->v->seed, .threads = s->threads, .stop = between_replicates, .ctx = &r };
-    double *replicate = calloc((size_t)sets, sizeof *replicate);
-    const ddpm_status status = replicate ? bootstrap_frechet(&in, t, sets, replicate) : ddpm_fail(DDPM_ENOMEM, "no memory for %d resampled sets", sets);
-    if (status == DDPM_OK) bootstrap_summarise(distance, EVAL_LEVEL, replicate, sets, i);
-    free(replicate);
+    uint8_t *images = calloc((size_t)room, image_set_bytes(set));
+    int64_t *index = calloc((size_t)room, sizeof *index);
+    const ddpm_status status = images && index ? walk_chunks(s, set, w, what, room, images, index, fn, ctx)
+                                               : ddpm_fail(DDPM_ENOMEM, "no memory for %d images at once", room);
+    free(images);
+    free(index);
     return status;
-}
-
-void eval_print_clamped(FILE *f, const frechet_result *r, size_t n, size_t dims)
-{
-    if (n > dims && r->clamped <= 1e-6 * r->distance) return;
-    fprintf(f, "  %seigenvalues that rounding put below 0 count as 0: %.3g in all\n", n <= dims ? "a covariance is singular; " : "", r->clamped);
 }
 
 void eval_put_interval(json *o, const char *key, metric_interval i)

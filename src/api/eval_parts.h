@@ -4,18 +4,18 @@
 
 #include <stdio.h>
 
+#include "api/image_set.h"
 #include "api/settings.h"
 #include "api/tool.h"
 #include "base/pool.h"
 #include "io/json.h"
-#include "metrics/bootstrap.h"
 #include "metrics/interval.h"
 
 /* With more dimensions every resampled set costs seconds, so that an interval is for those who ask. */
 enum { EVAL_MAX_WARNINGS = 8, EVAL_INTERVAL_DIMS = 256 };
 #define EVAL_LEVEL 0.95
 
-/* A call. Its warnings are said at once and go into the document. */
+/* A call. Its warnings are said at once, each of them once, and go into the document. */
 typedef struct {
     const settings_values *v;
     const tool_events *ev;
@@ -29,17 +29,15 @@ void        eval_warn(eval_session *s, const char *fmt, ...) __attribute__((form
 ddpm_status eval_stopped(const eval_session *s);                   /* DDPM_ESTOPPED where a signal asks for it */
 void        eval_progress(const eval_session *s, const char *what, const char *unit, int64_t before, int64_t done, int64_t all, double begin);
 
+/* The images of a walk over `set` with their numbers, at most `room` at a time, to fn, with progress; *w counts those that cannot be read. */
+typedef ddpm_status (*eval_images_fn)(void *ctx, const uint8_t *images, const int64_t *index, int n);
+ddpm_status eval_walk(const eval_session *s, image_set *set, image_walk *w, int room, const char *what, eval_images_fn fn, void *ctx);
+
 /* DDPM_EINVAL for an interval of too few resampled sets. */
 ddpm_status eval_check_replicates(const eval_session *s);
 
 /* DDPM_EINVAL for fewer than two rows; a warning for too few to span a space of `dims` dimensions. unit: "images", "rows". */
 ddpm_status eval_check_number(eval_session *s, const char *word, int64_t n, size_t dims, const char *unit);
-
-/* The interval of a Frechet distance of rows[n,dims] to t, from --bootstrap resampled sets (more than 0). */
-ddpm_status eval_resample(const eval_session *s, const double *rows, size_t n, size_t dims, const frechet_target *t, double distance, bootstrap_interval *i);
-
-/* What rounding took from a distance of n rows of `dims` numbers, where the covariance is singular or it is more than nothing. */
-void        eval_print_clamped(FILE *f, const frechet_result *r, size_t n, size_t dims);
 
 /* [low, high], or null where they are not numbers. */
 void        eval_put_interval(json *o, const char *key, metric_interval i);

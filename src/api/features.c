@@ -47,22 +47,29 @@ ddpm_status features_read_space(npz_reader *file, const char *path, char space[F
     return DDPM_OK;
 }
 
+/* An array that need not be there, with as many rows as the features. */
+static ddpm_status read_beside(const feature_set *f, const char *name, metric_rows *rows)
+{
+    if (!npz_reader_has(f->file, name)) return DDPM_OK;
+    DDPM_TRY(read_rows(f, name, rows));
+    if (rows->n == f->rows.n) return DDPM_OK;
+    return ddpm_fail(DDPM_EFORMAT, "%s: \"%s\" has %zu rows, \"features\" %zu", f->path, name, rows->n, f->rows.n);
+}
+
 ddpm_status features_open(const char *path, feature_set *f)
 {
     *f = (feature_set){ .path = path };
     DDPM_TRY(npz_reader_open(path, &f->file));
     DDPM_TRY(read_rows(f, "features", &f->rows));
     DDPM_TRY(features_read_space(f->file, path, f->space));
-    if (!npz_reader_has(f->file, "logits")) return DDPM_OK;
-    DDPM_TRY(read_rows(f, "logits", &f->logits));
-    if (f->logits.n != f->rows.n)
-        return ddpm_fail(DDPM_EFORMAT, "%s: \"logits\" has %zu rows, \"features\" %zu", path, f->logits.n, f->rows.n);
-    return f->logits.dims >= 2 ? DDPM_OK : ddpm_fail(DDPM_EFORMAT, "%s: \"logits\" has one column; a score needs classes", path);
+    DDPM_TRY(read_beside(f, "spatial", &f->spatial));
+    DDPM_TRY(read_beside(f, "logits", &f->logits));
+    return f->logits.dims != 1 ? DDPM_OK : ddpm_fail(DDPM_EFORMAT, "%s: \"logits\" has one column; a score needs classes", path);
 }
 
 void features_close(feature_set *f)
 {
-    for (int i = 0; i < 2; i++) free(f->chosen[i]);
+    for (int i = 0; i < 3; i++) free(f->copies[i]);
     npz_reader_free(f->file);
     *f = (feature_set){ 0 };
 }
@@ -72,19 +79,22 @@ void features_close(feature_set *f)
 static ddpm_status choose(metric_rows *rows, uint64_t seed, size_t n, void **copy)
 {
     const size_t bytes = rows->dims * (rows->wide ? sizeof(double) : sizeof(float));
-    char *to = *copy = calloc(n, bytes);
+    if (!rows->n) return DDPM_OK;
+    char *to = calloc(n, bytes);
     if (!to) return ddpm_fail(DDPM_ENOMEM, "no memory for %zu rows", n);
     for (size_t i = 0; i < n; i++) memcpy(to + i * bytes, (const char *)rows->data + (size_t)loader_order(seed, 0, (int64_t)i, (int64_t)rows->n) * bytes, bytes);
-    rows->data = to;
+    free(*copy);
+    rows->data = *copy = to;
     rows->n = n;
     return DDPM_OK;
 }
 
 ddpm_status features_choose(feature_set *f, uint64_t seed, size_t n)
 {
+    metric_rows *const rows[] = { &f->rows, &f->logits, &f->spatial };
     if (n >= f->rows.n) return DDPM_OK;
-    DDPM_TRY(choose(&f->rows, seed, n, &f->chosen[0]));
-    return f->logits.n ? choose(&f->logits, seed, n, &f->chosen[1]) : DDPM_OK;
+    for (int i = 0; i < 3; i++) DDPM_TRY(choose(rows[i], seed, n, &f->copies[i]));
+    return DDPM_OK;
 }
 
 /* --- the space --------------------------------------------------------------------------------- */

@@ -1,6 +1,7 @@
 /* features.h - a set of features that some network made, as .npz.
  *
- * `features` [n,d] and, if there, `logits` [n,c], <f4 or <f8; `space`, |u1, the name of the features in ASCII. */
+ * `features` [n,d] and, if there, `logits` [n,c] and `spatial` [n,s], <f4 or <f8; `space`, |u1, the name of the features in ASCII. What
+ * `ddpm features` writes also has `index` and `total` (features_parts.h). */
 #ifndef DDPM_API_FEATURES_H
 #define DDPM_API_FEATURES_H
 
@@ -12,8 +13,8 @@ enum { FEATURES_SPACE_SIZE = 128 };
 typedef struct {
     const char *path;                    /* borrowed                                         */
     npz_reader *file;
-    void       *chosen[2];               /* copies of rows, where not all are used           */
-    metric_rows rows, logits;            /* logits.n is 0 where there are none               */
+    void       *copies[3];               /* of the rows, where they do not lie in one file as they are used */
+    metric_rows rows, logits, spatial;   /* n is 0 where there are none                      */
     char        space[FEATURES_SPACE_SIZE];      /* "": the file does not say                */
 } feature_set;
 
@@ -25,7 +26,7 @@ bool        features_is(const char *path);
 ddpm_status features_open(const char *path, feature_set *f);
 void        features_close(feature_set *f);              /* zeroed is fine */
 
-/* Only n of the rows from here on, and their logits: the choice of image_set_choice. ENOMEM. */
+/* Only n of the rows from here on, with their logits and spatial features: the choice of image_set_choice. ENOMEM. */
 ddpm_status features_choose(feature_set *f, uint64_t seed, size_t n);
 
 /* Whether the space of this name is the 2015-12-05 Inception network's: only then its distances may be called FID and KID. */

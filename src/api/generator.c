@@ -15,12 +15,25 @@
 
 enum { PATH_SIZE = 4096 };
 
+/* The classifier that images are to follow. */
+static ddpm_status choose_guide(generator *g)
+{
+    const settings_values *v = &g->request->v;
+    if (!v->classifier[0] && !sampling_given(g->request, "classifier_scale")) return DDPM_OK;
+    if (!v->classifier[0]) return ddpm_fail(DDPM_EINVAL, "--classifier_scale %g: which classifier's? Give --classifier RUN too", v->classifier_scale);
+    if (g->how.p.clip == CLIP_X0 && g->how.method->run != sampler_ddpm)
+        return ddpm_fail(DDPM_EINVAL, "--classifier moves the predicted image after it was clipped, and the noise with it, so that --clip x0 has no meaning; give --clip rederive or none");
+    DDPM_TRY(classifier_open(v->classifier, &g->e, &g->guide));
+    return classifier_fits(g->guide, g->model);
+}
+
 /* What the request makes of the file. */
 static ddpm_status choose(const char *model, generator *g)
 {
     g->model = model_describe(g->file);
     const settings_values *m = &g->model->s.v;
     const bool base = g->request->v.base_samples[0];
+    DDPM_TRY(model_check_draws(g->file));
     if (m->small_size && !base)
         return ddpm_fail(DDPM_EINVAL, "%s is an up-sampler of %dx%d images; `ddpm sample` with --base_samples, an .npz or a folder of such images, enlarges them", model,
                          m->small_size, m->small_size);
@@ -29,7 +42,8 @@ static ddpm_status choose(const char *model, generator *g)
     g->width = m->image_size.v[1];
     g->dims = (image_dims){ g->height * g->width, m->channels };
     g->image_len = (size_t)g->dims.pixels * (size_t)g->dims.channels;
-    return sampling_new(&g->model->s, g->request, &g->how);
+    DDPM_TRY(sampling_new(&g->model->s, g->request, &g->how));
+    return choose_guide(g);
 }
 
 ddpm_status generator_open(const char *model, const settings *request, const tool_events *ev, generator *g)
@@ -59,6 +73,7 @@ ddpm_status generator_load(generator *g)
 void generator_close(generator *g)
 {
     sampling_free(&g->how);
+    classifier_close(g->guide);
     if (!g->borrowed) {
         network_free(&g->n);
         engine_free(&g->e);
@@ -95,6 +110,7 @@ void generator_tell(const generator *g)
     char how[160];
     generator_describe(g, how, sizeof how);
     tool_message(g->ev, "sampling with %s, spacing %s", how, g->how.spacing);
+    if (g->guide) tool_message(g->ev, "towards the classes of the classifier %s, scale %g", classifier_about(g->guide)->model->path, g->request->v.classifier_scale);
     for (int i = steps->T - 1; i >= 0; i--) log_debug("step %d: timestep %d", steps->T - 1 - i, steps->timestep_map[i]);
 }
 
@@ -108,7 +124,23 @@ void generator_describe(const generator *g, char *text, size_t size)
     if (how->compat != COMPAT_NONE) snprintf(text + strlen(text), size - strlen(text), ", profile %s", compat_find(how->compat)->name);
 }
 
-ddpm_status generator_class(const generator *g, const char *word, int64_t *label) { return model_class(g->model, word, label); }
+int generator_classes(const generator *g)
+{
+    const settings_values *m = &g->model->s.v;
+    return m->class_cond ? m->num_classes : g->guide ? classifier_about(g->guide)->classes : 0;
+}
+
+ddpm_status generator_class(const generator *g, const char *word, int64_t *label)
+{
+    if (!g->guide) return model_class(g->model, word, label);
+    const classifier_facts *f = classifier_about(g->guide);
+    model_description own = g->model->s.v.class_cond ? *g->model : *f->model;
+    own.s.v.class_cond = true;
+    own.s.v.num_classes = f->classes;
+    if (!strcmp(word, "none"))
+        return ddpm_fail(DDPM_EINVAL, "--class none: a classifier leads to a class; name one, and with --guidance 0 the model itself draws without it");
+    return model_class(&own, word, label);
+}
 
 /* --- drawing -------------------------------------------------------------------------- */
 
@@ -130,8 +162,15 @@ static ddpm_status before_call(void *ctx, int64_t call)
 
 drawing generator_drawing(const generator *g)
 {
-    return (drawing){ .net = g->n.net, .weights = g->n.weights, .p = &g->how.p, .method = g->how.method, .eta = g->how.eta, .sigma_hat = g->how.sigma_hat,
-                      .guidance = g->request->v.guidance, .null_class = g->model->s.v.num_classes, .before = before_call, .before_ctx = (void *)g };
+    const compat_profile *profile = compat_find(g->how.compat);
+    drawing d = { .net = g->n.net, .weights = g->n.weights, .p = &g->how.p, .method = g->how.method, .eta = g->how.eta, .sigma_hat = g->how.sigma_hat,
+                  .guidance = g->request->v.guidance, .null_class = g->model->s.v.num_classes, .before = before_call, .before_ctx = (void *)g };
+    if (!g->guide || g->request->v.classifier_scale == 0) return d;
+    d.gradient = classifier_gradient;
+    d.gradient_ctx = g->guide;
+    d.gradient_scale = g->request->v.classifier_scale;
+    d.unclipped_score = profile && profile->profile == PROFILE_OPENAI;
+    return d;
 }
 
 ddpm_status generator_draw(generator *g, const drawing *d, draw_batch b)
@@ -216,9 +255,13 @@ void generator_provenance(const generator *g, const png_pair *own, int own_count
     const png_pair common[] = { { "Software", "ddpm " DDPM_VERSION }, { "model", g->fingerprint }, { "sampler", t->how }, { "spacing", g->how.spacing },
                                 { "precision", engine_precision(&g->e) }, { "isa", g->e.backend->isa } };
     t->count = (int)(sizeof common / sizeof *common);
-    assert(t->count + own_count <= GENERATOR_MAX_TEXTS);
+    assert(t->count + 1 + own_count <= GENERATOR_MAX_TEXTS);
     generator_describe(g, t->how, sizeof t->how);
     memcpy(t->pair, common, sizeof common);
+    if (g->guide) {
+        snprintf(t->guide, sizeof t->guide, "%s, scale %g", classifier_about(g->guide)->fingerprint, g->request->v.classifier_scale);
+        t->pair[t->count++] = (png_pair){ "classifier", t->guide };
+    }
     for (int i = 0; i < own_count; i++) t->pair[t->count++] = own[i];
 }
 

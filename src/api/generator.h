@@ -6,6 +6,7 @@
 #define DDPM_API_GENERATOR_H
 
 #include "api/checkpoint.h"
+#include "api/classifier.h"
 #include "api/network.h"
 #include "api/sampling.h"
 #include "api/tool.h"
@@ -18,13 +19,14 @@ typedef struct {
     model_file              *file;
     const model_description *model;
     char       fingerprint[9];             /* of the weights            */
+    classifier *guide;                     /* --classifier, or NULL     */
     sampling   how;
     engine     e;
     network    n;
     int        height, width;
     image_dims dims;                       /* of one image              */
     size_t     image_len;                  /* values of one image       */
-    int64_t    calls;                      /* network calls so far      */
+    int64_t    calls;                      /* network calls so far, a guide's not among them */
     bool       borrowed;                   /* file, e, n are another's  */
 
     /* What is reported while it draws; nothing when images is 0. The command fills it in. */
@@ -52,7 +54,10 @@ drawing     generator_drawing(const generator *g);
 /* draw_images; counts the calls. ENUMERIC: an image that is not a number everywhere. */
 ddpm_status generator_draw(generator *g, const drawing *d, draw_batch b);
 
-/* A class by number or name. EINVAL names what there is; not for unconditional models. */
+/* Classes that images are drawn of: the model's, or else its guide's; 0: none. */
+int         generator_classes(const generator *g);
+
+/* One of them by number or name, or the model's null class, to which no classifier leads. EINVAL names what there is. */
 ddpm_status generator_class(const generator *g, const char *word, int64_t *label);
 
 /* Latents first .. first + n - 1 of a .safetensors file, its tensor "xT" [N,c,h,w] or its only one, into
@@ -66,10 +71,10 @@ void        generator_describe(const generator *g, char *text, size_t size);
 /* [-1,1] to 8 bits as the request rounds. */
 void        generator_quantize(const generator *g, const float *x, size_t len, uint8_t *pixels);
 
-/* What pixels depend on, as texts: software, model, sampler, spacing, precision, instruction set, and the caller's
+/* What pixels depend on, as texts: software, model, guide, sampler, spacing, precision, instruction set, and the caller's
  * own pairs (borrowed). The object must not move. */
 enum { GENERATOR_MAX_TEXTS = 16 };
-typedef struct { char how[160]; png_pair pair[GENERATOR_MAX_TEXTS]; int count; } generator_texts;
+typedef struct { char how[160], guide[64]; png_pair pair[GENERATOR_MAX_TEXTS]; int count; } generator_texts;
 void        generator_provenance(const generator *g, const png_pair *own, int own_count, generator_texts *t);
 
 /* A PNG that says so in its text. */

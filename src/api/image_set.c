@@ -51,10 +51,9 @@ static ddpm_status open_npz(image_set *s)
     return DDPM_OK;
 }
 
-static ddpm_status open_data(image_set *s, bool strict)
+static ddpm_status open_data(image_set *s, const dataset_options *o)
 {
-    const dataset_options o = { .labels = DATASET_LABELS_NONE, .strict = strict };
-    DDPM_TRY(dataset_open(s->word, &o, &s->data));
+    DDPM_TRY(dataset_open(s->word, o, &s->data));
     s->count = dataset_count(s->data);
     s->h = dataset_height(s->data);
     s->w = dataset_width(s->data);
@@ -62,15 +61,20 @@ static ddpm_status open_data(image_set *s, bool strict)
     return dataset_reader_new(s->data, &s->reader);
 }
 
-ddpm_status image_set_open(const char *word, bool strict, image_set **set)
+ddpm_status image_set_open_as(const char *word, const dataset_options *o, image_set **set)
 {
     image_set *s = calloc(1, sizeof *s);
     if (s) s->word = strdup(word);
     ddpm_status status = s && s->word ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory to open %s", word);
-    if (status == DDPM_OK) status = (file_has_ending(word, ".npz") && !file_is_dir(word)) ? open_npz(s) : open_data(s, strict);
+    if (status == DDPM_OK) status = (file_has_ending(word, ".npz") && !file_is_dir(word)) ? open_npz(s) : open_data(s, o);
     if (status == DDPM_OK) *set = s;
     else image_set_close(s);
     return status;
+}
+
+ddpm_status image_set_open(const char *word, bool strict, image_set **set)
+{
+    return image_set_open_as(word, &(dataset_options){ .labels = DATASET_LABELS_NONE, .strict = strict }, set);
 }
 
 void image_set_close(image_set *s)
@@ -121,7 +125,7 @@ ddpm_status image_set_read(image_set *s, int64_t index, uint8_t *hwc)
 ddpm_status image_set_next(image_set *s, image_walk *walk, int room, uint8_t *images, int64_t *index, int *n)
 {
     for (*n = 0; *n < room && walk->next < walk->count; walk->next++) {
-        const int64_t number = image_set_choice(s, walk->seed, walk->next, walk->count);
+        const int64_t number = walk->numbers ? walk->numbers[walk->next] : image_set_choice(s, walk->seed, walk->next, walk->count);
         const ddpm_status status = image_set_read(s, number, images + (size_t)*n * image_set_bytes(s));
         if (status == DDPM_EFORMAT && !walk->strict) {
             log_warn("%s; it is left out", ddpm_last_error());

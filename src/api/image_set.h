@@ -7,12 +7,15 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "data/dataset.h"
 
 typedef struct image_set image_set;
 
 /* word: what dataset_open takes, or the path of an .npz whose arr_0 is |u1 [n,h,w,c]. Errors:
  * those of dataset_open and npz_reader_get; DDPM_EFORMAT where arr_0 is something else. */
 ddpm_status image_set_open(const char *word, bool strict, image_set **set);
+/* The same of images that are read as training reads them, where a size, channels or a crop are given; an .npz is what it is. */
+ddpm_status image_set_open_as(const char *word, const dataset_options *o, image_set **set);
 void        image_set_close(image_set *set);                 /* NULL ok */
 
 const char *image_set_word(const image_set *set);
@@ -33,10 +36,10 @@ int64_t     image_set_choice(const image_set *set, uint64_t seed, int64_t k, int
 /* Image `index` as hwc[h,w,c]; one caller at a time. DDPM_EFORMAT: this image is bad. */
 ddpm_status image_set_read(image_set *set, int64_t index, uint8_t *hwc);
 
-/* The images number *next and following of a choice of `count`, until `room` are read or none is left.
+/* The images number *next and following of a choice of `count`, or of the list numbers[count], until `room` are read or none is left.
  * One that cannot be read is left out with a warning and counted in *bad; strict: an error.
  * index[room] (or NULL) receives the numbers of those read. */
-typedef struct { uint64_t seed; int64_t count, next, bad; bool strict; } image_walk;
+typedef struct { uint64_t seed; const int64_t *numbers; int64_t count, next, bad; bool strict; } image_walk;
 ddpm_status image_set_next(image_set *set, image_walk *walk, int room, uint8_t *images, int64_t *index, int *n);
 
 #endif

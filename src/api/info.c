@@ -73,7 +73,7 @@ static void say_network(const info_report *r, const settings *s)
 {
     const unet_config net = settings_unet(s);
     char text[256];
-    size_t used = (size_t)snprintf(text, sizeof text, "U-Net %dx%dx%d, channels", net.height, net.width, s->v.channels);
+    size_t used = (size_t)snprintf(text, sizeof text, "%s %dx%dx%d, channels", net.classes_out ? "classifier of images" : "U-Net", net.height, net.width, s->v.channels);
     for (int i = 0; i < net.levels && used < sizeof text; i++)
         used += (size_t)snprintf(text + used, sizeof text - used, "%s%d%s", i ? ", " : " ", net.channels[i], net.attention[i] ? " with attention" : "");
     if (used < sizeof text) used += (size_t)snprintf(text + used, sizeof text - used, "; %d blocks a level", net.num_res_blocks);
@@ -87,6 +87,10 @@ static void say_process(const info_report *r, const settings *s)
     char text[2 * OPTION_TEXT_SIZE], part[OPTION_TEXT_SIZE];
     snprintf(text, sizeof text, "%s, T = %d", option_text(s, "noise_schedule", part), s->v.diffusion_steps);
     info_say(r, "schedule", "schedule", text);
+    if (s->v.classes_out) {
+        info_say(r, "trained_on", "trained on", s->v.noised ? "images with the noise of all timesteps" : "images without noise, t = 0");
+        return;
+    }
     info_say(r, "prediction", "prediction", option_text(s, "prediction", part));
     info_say(r, "variance", "variance", option_text(s, "variance", part));
     if (s->v.compat != COMPAT_NONE) info_say(r, "profile", "profile", option_text(s, "compat", part));
@@ -112,7 +116,7 @@ static ddpm_status describe_model(const info_report *r, const model_file *m)
     info_say(r, "form", "form", d->kind);
     say_network(r, &d->s);
     say_process(r, &d->s);
-    if (d->s.v.class_cond) info_say_int(r, "classes", "classes", d->s.v.num_classes);
+    if (settings_classes(&d->s)) info_say_int(r, "classes", "classes", settings_classes(&d->s));
     if (d->n_class_names) say_classes(r, d->class_names, d->n_class_names);
     info_say(r, "weights", "weights", d->weights);
     if (d->step >= 0) info_say_int(r, "step", "step", d->step);

@@ -107,7 +107,7 @@ static ddpm_status say_npz(const info_report *r, const char *path, npz_reader *z
     bool images;
     const bool statistics = npz_reader_has(z, "mu") && npz_reader_has(z, "sigma");
     DDPM_TRY(find_images(z, &a, &images));
-    say_file(r, images ? "samples" : statistics ? "statistics" : "arrays", path);
+    say_file(r, images ? "samples" : statistics ? "statistics" : npz_reader_has(z, "features") ? "features" : "arrays", path);
     if (images) say_images(r, &a, npz_reader_has(z, "arr_1"));
     return say_arrays(r, z);
 }

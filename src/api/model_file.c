@@ -189,6 +189,13 @@ void model_close(model_file *m)
     free(m);
 }
 
+ddpm_status model_check_draws(const model_file *m)
+{
+    if (!m->d.s.v.classes_out) return DDPM_OK;
+    return ddpm_fail(DDPM_EINVAL, "%s is a classifier of %d classes, which draws nothing; give a model that `ddpm train` made, which `ddpm sample --classifier` can guide by this one", m->d.path,
+                     m->d.s.v.classes_out);
+}
+
 const model_description *model_describe(const model_file *m) { return &m->d; }
 
 static bool is_loaded(const model_file *m, const safetensors_tensor *t) { return !strncmp(t->name, m->prefix, strlen(m->prefix)); }

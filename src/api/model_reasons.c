@@ -35,7 +35,7 @@ static const char *openai_chain(const settings *s)
 void openai_reason(const settings *s, char reason[REASON_SIZE])
 {
     const unet_config c = settings_unet(s);
-    const char *why = openai_net(&c);
+    const char *why = c.classes_out ? "its classifiers have 1000 classes and another pooling" : openai_net(&c);
     if (!why) why = openai_chain(s);
     snprintf(reason, REASON_SIZE, "%s", why ? why : "");
 }
@@ -119,7 +119,7 @@ static const char *ermongroup_chain(const settings *s)
 void ermongroup_reason(const settings *s, char reason[REASON_SIZE])
 {
     const unet_config c = settings_unet(s);
-    const char *why = ermongroup_net(&c);
+    const char *why = c.classes_out ? "it has no classifiers" : ermongroup_net(&c);
     if (!why) why = ermongroup_chain(s);
     snprintf(reason, REASON_SIZE, "%s", why ? why : "");
 }

@@ -1,13 +1,10 @@
-#include "api/generator.h"
-#include "api/image_set.h"
 #include "api/measure.h"
-#include "api/tool.h"
-#include "base/pool.h"
+#include "api/near_images.h"
 #include "io/chart.h"
 #include "io/file.h"
-#include "io/image.h"
+#include "io/sheet.h"
+#include "io/svg_png.h"
 #include "metrics/bootstrap.h"
-#include "metrics/neighbours.h"
 #include "train/draw.h"
 
 #include <math.h>
@@ -15,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK = 4096, CHUNK_BYTES = 64 << 20, DEFAULT_SAMPLES = 1000, ENOUGH = 100, BINS = 50 };
+enum { CHUNK = 4096, CHUNK_BYTES = 64 << 20, DEFAULT_SAMPLES = 1000, ENOUGH = 100, BINS = 50, NUMBER_SIZE = 24 };
 #define NEAR_SHARE 0.01          /* of the control lies nearer than the mark */
 
 /* One set of queries and what is found for it. */
@@ -24,20 +21,22 @@ typedef struct {
     int         n;
     uint8_t    *pixels;          /* [n,bytes]                                */
     int64_t    *index;           /* [n] numbers in the set                   */
-    neighbours *near;
+    near_queries near;
     double     *distance;        /* [n] to the nearest image, in order of n  */
     double     *sorted;          /* [n] the same by size                     */
 } queries;
 
 typedef struct {
+    settings  *request;
     const settings_values *v;
     const tool_events *ev;
-    pool      *threads;
+    near_space space;
     image_set *data;
     queries    samples, control; /* control.set NULL: none                   */
     int        rows, nearest;    /* of the picture                           */
     int64_t    bad, n_data;
-    char       chart[OPTION_STRING_SIZE];
+    bool       words;            /* of the picture: librsvg is there         */
+    char       chart[OPTION_STRING_SIZE + 16];
     double     begin;
 } session;
 
@@ -56,7 +55,7 @@ static ddpm_status read_queries(session *s, queries *q, int64_t asked)
     DDPM_TRY(image_set_next(q->set, &w, (int)room, q->pixels, q->index, &q->n));
     s->bad += w.bad;
     if (!q->n) return ddpm_context(DDPM_EFORMAT, "none of the images of %s can be read; the last: ", image_set_word(q->set));
-    return neighbours_new(q->pixels, (size_t)q->n, image_set_bytes(q->set), q == &s->samples ? s->nearest : 1, &q->near);
+    return near_queries_new(&s->space, q->pixels, q->n, q == &s->samples ? s->nearest : 1, &q->near);
 }
 
 static void tell_progress(const session *s, int64_t before, int64_t done, int64_t all)
@@ -70,14 +69,14 @@ static void tell_progress(const session *s, int64_t before, int64_t done, int64_
 static ddpm_status search_chunks(session *s, int room, uint8_t *images, int64_t *index)
 {
     image_walk w = { .count = image_set_count(s->data), .strict = s->v->strict };
+    near_queries *both[] = { &s->samples.near, &s->control.near };
     while (w.next < w.count) {
         const int64_t before = w.next;
         int n;
         if (s->ev->request && s->ev->request(s->ev->ctx) == RUN_SAVE_AND_STOP)
             return ddpm_fail(DDPM_ESTOPPED, "stopped after %lld of %lld images; nothing is written", (long long)w.next, (long long)w.count);
         DDPM_TRY(image_set_next(s->data, &w, room, images, index, &n));
-        neighbours_add(s->samples.near, s->threads, images, index, n);
-        if (s->control.set) neighbours_add(s->control.near, s->threads, images, index, n);
+        DDPM_TRY(near_space_add(&s->space, both, s->control.set ? 2 : 1, images, index, n));
         s->n_data += n;
         tell_progress(s, before, w.next, w.count);
     }
@@ -102,8 +101,9 @@ static ddpm_status search(session *s)
 static void take_distances(queries *q)
 {
     for (int i = 0; i < q->n; i++) {
-        int found;
-        q->sorted[i] = q->distance[i] = sqrt((double)neighbours_of(q->near, (size_t)i, &found)->squared);
+        near_image nearest = { 0 };
+        near_queries_of(&q->near, i, 0, &nearest);
+        q->sorted[i] = q->distance[i] = nearest.distance;
     }
     metrics_sort(q->sorted, (size_t)q->n);
 }
@@ -124,31 +124,81 @@ static int copies(const queries *q)
     return n;
 }
 
+/* Pixel distances are of the hundreds, those of features of any size. */
+static void number(const session *s, double v, char text[NUMBER_SIZE])
+{
+    snprintf(text, NUMBER_SIZE, s->space.space ? "%.4g" : "%.1f", v);
+}
+
 /* --- the picture ---------------------------------------------------------------------------- */
 
-static ddpm_status fill_cells(session *s, uint8_t *cells)
+/* A sample, then the images nearest to it. */
+typedef struct { sheet_row *row; char (*text)[2][NUMBER_SIZE]; uint8_t *cells; } picture;
+
+static size_t row_bytes(const session *s) { return (size_t)(s->nearest + 1) * image_set_bytes(s->data); }
+
+static ddpm_status picture_new(const session *s, picture *p)
+{
+    const size_t rows = (size_t)s->rows;
+    *p = (picture){ calloc(rows, sizeof *p->row), calloc(rows, sizeof *p->text), calloc(rows, row_bytes(s)) };
+    return p->row && p->text && p->cells ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for the picture");
+}
+
+static void picture_free(picture *p)
+{
+    free(p->row);
+    free(p->text);
+    free(p->cells);
+}
+
+static ddpm_status fill_rows(session *s, picture *p)
 {
     const size_t bytes = image_set_bytes(s->data);
+    near_image near;
     for (int r = 0; r < s->rows; r++) {
-        int found;
-        const neighbour *near = neighbours_of(s->samples.near, (size_t)r, &found);
-        uint8_t *row = cells + (size_t)r * (size_t)(s->nearest + 1) * bytes;
-        memcpy(row, s->samples.pixels + (size_t)r * bytes, bytes);
-        for (int k = 0; k < found; k++) DDPM_TRY(image_set_read(s->data, near[k].index, row + (size_t)(k + 1) * bytes));
+        uint8_t *cells = p->cells + (size_t)r * row_bytes(s);
+        int found = 0;
+        memcpy(cells, s->samples.pixels + (size_t)r * bytes, bytes);
+        for (; found < s->nearest && near_queries_of(&s->samples.near, r, found, &near); found++)
+            DDPM_TRY(image_set_read(s->data, near.index, cells + (size_t)(found + 1) * bytes));
+        snprintf(p->text[r][0], NUMBER_SIZE, "%lld", (long long)s->samples.index[r]);
+        number(s, s->samples.distance[r], p->text[r][1]);
+        p->row[r] = (sheet_row){ p->text[r][0], p->text[r][1], found + 1, cells };
     }
     return DDPM_OK;
 }
 
+static sheet sheet_of(const session *s, const sheet_part *part)
+{
+    return (sheet){ image_set_height(s->data), image_set_width(s->data), image_set_channels(s->data), 1, part };
+}
+
+/* The same images without words. */
+static ddpm_status write_grid(const session *s, const uint8_t *cells)
+{
+    image im = { .c = image_set_channels(s->data) };
+    DDPM_TRY(draw_grid(cells, s->rows * (s->nearest + 1), image_set_height(s->data), image_set_width(s->data), im.c, s->nearest + 1, &im.data, &im.w, &im.h));
+    const ddpm_status status = png_write(s->v->output, &im, NULL, 0);
+    free(im.data);
+    return status;
+}
+
+static ddpm_status write_words(const session *s, const picture *p)
+{
+    char title[160];
+    snprintf(title, sizeof title, "Nearest by %s", s->space.space ? near_space_name(&s->space) : "pixels");
+    const sheet_part part = { .title = title, .head = "sample, its nearest training images, distance to the first", .lead = 1, .n_rows = s->rows, .row = p->row };
+    const sheet one = sheet_of(s, &part);
+    return sheet_write(s->v->output, &one, NULL, 0);
+}
+
 static ddpm_status write_picture(session *s)
 {
-    const int n = s->rows * (s->nearest + 1), c = image_set_channels(s->data);
-    uint8_t *cells = calloc((size_t)n, image_set_bytes(s->data)), *grid = NULL;
-    int w, h;
-    ddpm_status status = cells ? fill_cells(s, cells) : ddpm_fail(DDPM_ENOMEM, "no memory for the picture");
-    if (status == DDPM_OK) status = draw_grid(cells, n, image_set_height(s->data), image_set_width(s->data), c, s->nearest + 1, &grid, &w, &h);
-    if (status == DDPM_OK) status = png_write(s->v->output, &(image){ .w = w, .h = h, .c = c, .data = grid }, NULL, 0);
-    free(cells);
-    free(grid);
+    picture p;
+    ddpm_status status = picture_new(s, &p);
+    if (status == DDPM_OK) status = fill_rows(s, &p);
+    if (status == DDPM_OK) status = s->words ? write_words(s, &p) : write_grid(s, p.cells);
+    picture_free(&p);
     return status;
 }
 
@@ -173,26 +223,41 @@ static ddpm_status write_chart(const session *s)
     count_bins(c, low, width, share[1]);
     const chart_series series[2] = { { .name = "samples", .mark = CHART_BARS, .n = BINS, .x = edge, .y = share[0] },
                                      { .name = "control", .mark = CHART_BARS, .n = BINS, .x = edge, .y = share[1] } };
-    const chart one = { .title = "Distance to the nearest training image", .x_label = "Euclidean distance of pixels (values 0 to 255)", .y_label = "% of images",
+    char words[128], label[160];
+    near_space_words(&s->space, words, sizeof words);
+    snprintf(label, sizeof label, "Euclidean distance of %s", words);
+    const chart one = { .title = "Distance to the nearest training image", .x_label = label, .y_label = "% of images",
                         .n_series = s->control.set ? 2 : 1, .series = series };
     return chart_write(s->chart, &one, 1, 1);
 }
 
 /* --- the result -------------------------------------------------------------------------------- */
 
+static void print_set(FILE *f, const session *s, const queries *q, const char *of)
+{
+    char median[NUMBER_SIZE], least[NUMBER_SIZE];
+    number(s, quantile(q, 0.5), median);
+    number(s, q->sorted[0], least);
+    fprintf(f, "  %d %s %s: median %s, least %s", q->n, of, image_set_word(q->set), median, least);
+}
+
 static ddpm_status print(const session *s, char **text)
 {
     size_t size;
+    char words[128], near[NUMBER_SIZE];
     const queries *q = &s->samples, *c = &s->control;
     FILE *f = open_memstream(text, &size);
     if (!f) return ddpm_fail(DDPM_ENOMEM, "no memory for the result");
-    fprintf(f, "distance to the nearest of %lld images of %s (Euclidean, of pixels from 0 to 255)\n", (long long)s->n_data, image_set_word(s->data));
-    fprintf(f, "  %d samples of %s: median %.1f, least %.1f", q->n, image_set_word(q->set), quantile(q, 0.5), q->sorted[0]);
-    if (copies(q)) fprintf(f, "; %d are exact copies", copies(q));
+    near_space_words(&s->space, words, sizeof words);
+    fprintf(f, "distance to the nearest of %lld images of %s (Euclidean, of %s)\n", (long long)s->n_data, image_set_word(s->data), words);
+    print_set(f, s, q, "samples of");
+    if (copies(q)) fprintf(f, "; %d are %s", copies(q), s->space.space ? "at distance 0" : "exact copies");
     if (c->set) {
         const double mark = quantile(c, NEAR_SHARE);
-        fprintf(f, "\n  %d images of %s: median %.1f, least %.1f, 1 %% below %.1f", c->n, image_set_word(c->set), quantile(c, 0.5), c->sorted[0], mark);
-        fprintf(f, "\n  %.1f %% of the samples are nearer than that", 100 * share_below(q, mark));
+        fputc('\n', f);
+        print_set(f, s, c, "images of");
+        number(s, mark, near);
+        fprintf(f, ", 1 %% below %s\n  %.1f %% of the samples are nearer than that", near, 100 * share_below(q, mark));
         fprintf(f, q->n >= ENOUGH ? "; copying would show as far more than 1 %%" : "; %d are too few to tell copying from chance", q->n);
     }
     fprintf(f, "\n");
@@ -215,13 +280,12 @@ static json *describe_rows(const session *s)
 {
     json *rows = json_new_array();
     for (int r = 0; r < s->rows; r++) {
-        int found;
-        const neighbour *near = neighbours_of(s->samples.near, (size_t)r, &found);
+        near_image near;
         json *row = json_new_object(), *list = json_new_array();
-        for (int k = 0; k < found; k++) {
+        for (int k = 0; near_queries_of(&s->samples.near, r, k, &near); k++) {
             json *one = json_new_object();
-            json_put_int(one, "index", near[k].index);
-            json_put_real(one, "distance", sqrt((double)near[k].squared));
+            json_put_int(one, "index", near.index);
+            json_put_real(one, "distance", near.distance);
             json_append(list, one);
         }
         json_put_int(row, "sample", s->samples.index[r]);
@@ -238,6 +302,7 @@ static ddpm_status summarise(const session *s, json **summary)
     json *o = *summary = json_new_object();
     json_put_string(o, "schema", "ddpm-neighbours-1");
     json_put_string(o, "data", image_set_word(s->data));
+    json_put_string(o, "features", near_space_name(&s->space));
     json_put_int(o, "images", s->n_data);
     json_put(o, "samples", describe(&s->samples));
     json_put(o, "control", control ? describe(&s->control) : json_new_null());
@@ -258,9 +323,24 @@ static ddpm_status check_output(session *s)
     const size_t n = strlen(out);
     if (!out[0]) return ddpm_fail(DDPM_EINVAL, "no output; give -o FILE.png");
     if (!file_has_ending(out, ".png")) return ddpm_fail(DDPM_EINVAL, "-o %s: the name must end in .png; the histogram goes beside it, as .svg", out);
-    snprintf(s->chart, sizeof s->chart, "%.*s.svg", (int)(n - 4), out);
+    snprintf(s->chart, sizeof s->chart, "%.*s%s", (int)(n - 4), out, s->v->charts == CHARTS_PNG ? "-histogram.png" : ".svg");
+    s->words = svg_can_draw() == DDPM_OK;
     DDPM_TRY(file_check_target(out));
-    return file_check_target(s->chart);
+    return svg_check_target(s->chart);
+}
+
+/* Words and enlarged images take room too. */
+static ddpm_status check_words(const session *s)
+{
+    int w, h;
+    sheet_row *rows = calloc((size_t)s->v->rows, sizeof *rows);
+    if (!rows) return ddpm_fail(DDPM_ENOMEM, "no memory for %d rows", s->v->rows);
+    for (int r = 0; r < s->v->rows; r++) rows[r].n = s->nearest + 1;
+    const sheet_part part = { .lead = 1, .n_rows = s->v->rows, .row = rows };
+    const sheet one = sheet_of(s, &part);
+    const ddpm_status status = s->words ? sheet_size(&one, &w, &h) : DDPM_OK;
+    free(rows);
+    return status;
 }
 
 static ddpm_status open_sets(session *s, const char *samples, const char *data)
@@ -275,26 +355,31 @@ static ddpm_status open_sets(session *s, const char *samples, const char *data)
     }
     const int64_t all = image_set_count(s->data);
     s->nearest = s->v->nearest < all ? s->v->nearest : (int)all;
-    return draw_grid_size(s->v->rows * (s->nearest + 1), image_set_height(s->data), image_set_width(s->data), s->nearest + 1, &w, &h);
+    DDPM_TRY(draw_grid_size(s->v->rows * (s->nearest + 1), image_set_height(s->data), image_set_width(s->data), s->nearest + 1, &w, &h));
+    return check_words(s);
 }
 
 static ddpm_status prepare(session *s, const char *samples, const char *data, int64_t asked)
 {
     char text[512];
+    int64_t fitted_bad;              /* the search meets them again */
     DDPM_TRY(check_output(s));
     DDPM_TRY(open_sets(s, samples, data));
+    if (!s->words) tool_message(s->ev, "without librsvg the picture has no words (Debian: apt-get install librsvg2-2 fonts-dejavu-core)");
+    if (settings_origin(s->request, "features") <= ORIGIN_DEFAULT) DDPM_TRY(settings_set(s->request, "features", "raw", ORIGIN_CONFIG));
+    DDPM_TRY(near_space_open(s->request, s->data, s->ev, &s->space, &fitted_bad));
     DDPM_TRY(read_queries(s, &s->samples, asked));
     s->rows = s->v->rows < s->samples.n ? s->v->rows : s->samples.n;
     if (s->control.set) DDPM_TRY(read_queries(s, &s->control, s->samples.n > DEFAULT_SAMPLES ? s->samples.n : DEFAULT_SAMPLES));
     else tool_message(s->ev, "without --control there is nothing to compare the distances with; give images like the training images, such as DATA:test");
     image_set_describe(s->data, text, sizeof text);
     tool_message(s->ev, "%d images of %s; %s: %s", s->samples.n, samples, data, text);
-    return pool_new(s->v->threads ? s->v->threads : pool_default_threads(), &s->threads);
+    return DDPM_OK;
 }
 
 static void free_queries(queries *q)
 {
-    neighbours_free(q->near);
+    near_queries_free(&q->near);
     image_set_close(q->set);
     free(q->pixels);
     free(q->index);
@@ -304,7 +389,7 @@ static void free_queries(queries *q)
 
 ddpm_status tool_neighbours(settings *request, const char *samples, const char *data, const tool_events *ev, char **text, json **summary)
 {
-    session s = { .v = &request->v, .ev = ev, .begin = clock_now() };
+    session s = { .request = request, .v = &request->v, .ev = ev, .begin = clock_now() };
     const bool some = settings_origin(request, "num_samples") > ORIGIN_DEFAULT;
     ddpm_status status = prepare(&s, samples, data, some ? request->v.num_samples : DEFAULT_SAMPLES);
     if (status == DDPM_OK) status = search(&s);
@@ -318,6 +403,6 @@ ddpm_status tool_neighbours(settings *request, const char *samples, const char *
     free_queries(&s.samples);
     free_queries(&s.control);
     image_set_close(s.data);
-    pool_free(s.threads);
+    near_space_close(&s.space);
     return status;
 }

@@ -203,6 +203,7 @@ static void tell(const nll_session *s, const char *data)
 ddpm_status nll_open(nll_session *s, const char *model, const char *data)
 {
     if (!s->given) DDPM_TRY(model_open_with(model, s->request->v.weights, s->request, &s->file));
+    DDPM_TRY(model_check_draws(s->file));
     s->model = model_describe(s->file);
     DDPM_TRY(choose_process(s));
     DDPM_TRY(model_data_open(s->model, s->request, data, s->own_labels, s->ev, &s->data));

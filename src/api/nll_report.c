@@ -1,6 +1,7 @@
 #include "api/nll_session.h"
 
 #include "io/chart.h"
+#include "io/svg_png.h"
 #include "io/file.h"
 #include "io/npz.h"
 
@@ -59,15 +60,15 @@ ddpm_status nll_check_output(nll_session *s)
 {
     const char *out = s->request->v.output;
     if (!out[0]) return DDPM_OK;
-    s->kind = file_has_ending(out, ".csv") ? NLL_OUT_CSV : file_has_ending(out, ".npz") ? NLL_OUT_NPZ : file_has_ending(out, ".svg") ? NLL_OUT_SVG : NLL_OUT_NONE;
+    s->kind = file_has_ending(out, ".csv") ? NLL_OUT_CSV : file_has_ending(out, ".npz") ? NLL_OUT_NPZ : svg_has_ending(out) ? NLL_OUT_CHARTS : NLL_OUT_NONE;
     if (s->kind == NLL_OUT_NONE)
-        return ddpm_fail(DDPM_EINVAL, "-o %s: the name must end in .csv (a line for each image), .npz (every term) or .svg (charts over t)", out);
-    return file_check_target(out);
+        return ddpm_fail(DDPM_EINVAL, "-o %s: the name must end in .csv (a line for each image), .npz (every term), .svg or .png (charts over t)", out);
+    return s->kind == NLL_OUT_CHARTS ? svg_check_target(out) : file_check_target(out);
 }
 
 ddpm_status nll_reserve_terms(nll_session *s)
 {
-    if (s->kind == NLL_OUT_SVG && s->plan.calls != s->plan.T)
+    if (s->kind == NLL_OUT_CHARTS && s->plan.calls != s->plan.T)
         return ddpm_fail(DDPM_EINVAL, "-o %s: charts over t need all %d terms; leave out --steps", s->request->v.output, s->plan.T);
     const size_t T = (size_t)s->plan.T, all = (size_t)s->count * (size_t)s->plan.calls;
     bool ok = true;
@@ -175,7 +176,7 @@ static ddpm_status draw_terms(const nll_session *s, double *t, double *value)
     return chart_write(s->request->v.output, charts, 2, 2);
 }
 
-static ddpm_status write_svg(const nll_session *s)
+static ddpm_status write_charts(const nll_session *s)
 {
     const size_t T = (size_t)s->plan.T;
     double *numbers = calloc((1 + TERMS) * T, sizeof *numbers);
@@ -190,7 +191,7 @@ ddpm_status nll_write(const nll_session *s)
     switch (s->kind) {
     case NLL_OUT_CSV: return write_csv(s);
     case NLL_OUT_NPZ: return write_npz(s);
-    case NLL_OUT_SVG: return write_svg(s);
+    case NLL_OUT_CHARTS: return write_charts(s);
     case NLL_OUT_NONE: break;
     }
     return DDPM_OK;
@@ -281,7 +282,7 @@ static ddpm_status print(const nll_session *s, char **text)
 
 ddpm_status nll_report(const nll_session *s, const char *data, char **text, json **summary)
 {
-    if (s->kind != NLL_OUT_NONE) tool_message(s->ev, "%s: %s", s->kind == NLL_OUT_SVG ? "charts" : "every image", s->request->v.output);
+    if (s->kind != NLL_OUT_NONE) tool_message(s->ev, "%s: %s", s->kind == NLL_OUT_CHARTS ? "charts" : "every image", s->request->v.output);
     DDPM_TRY(print(s, text));
     return summarise(s, data, summary);
 }

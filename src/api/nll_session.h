@@ -17,7 +17,7 @@
 
 enum { NLL_IMAGES = 1000 };       /* measured when nobody says how many */
 
-typedef enum { NLL_OUT_NONE, NLL_OUT_CSV, NLL_OUT_NPZ, NLL_OUT_SVG } nll_out;
+typedef enum { NLL_OUT_NONE, NLL_OUT_CSV, NLL_OUT_NPZ, NLL_OUT_CHARTS } nll_out;
 
 typedef struct {
     settings         *request;

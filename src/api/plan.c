@@ -1,4 +1,5 @@
 #include "api/checkpoint_parts.h"
+#include "api/classifier.h"
 #include "api/engine.h"
 #include "api/measure.h"
 #include "api/sample_session.h"
@@ -18,7 +19,7 @@
 enum { SAMPLER_BUFFERS = 6, CHECKPOINT_BUFFERS = 4 };
 
 /* Where the memory of a command goes, in bytes. */
-typedef struct { uint64_t program, weights, optimiser, gradients, packed, activations, samples, data, files, saving; } memory_need;
+typedef struct { uint64_t program, weights, optimiser, gradients, packed, activations, guide, samples, data, files, saving; } memory_need;
 
 typedef struct {
     settings     *s;                /* of the model for sampling                       */
@@ -33,11 +34,12 @@ typedef struct {
     uint64_t      by_level[ACTIVATIONS_BLOCKS + 1];     /* training: activations at each level of recomputation */
     uint64_t      checkpoint;       /* bytes of one                                     */
     double        per_image;        /* seconds of one image on one of the busy threads; 0: not measured */
+    double        guide_seconds;    /* of --classifier for a batch on all threads      */
 } plan;
 
 static uint64_t total(const memory_need *m)
 {
-    return m->program + m->weights + m->optimiser + m->gradients + m->packed + m->activations + m->samples + m->data + m->files + m->saving;
+    return m->program + m->weights + m->optimiser + m->gradients + m->packed + m->activations + m->guide + m->samples + m->data + m->files + m->saving;
 }
 
 static uint64_t image_bytes(const plan *p, int channels) { return (uint64_t)p->net.height * (uint64_t)p->net.width * (uint64_t)channels * sizeof(float); }
@@ -141,13 +143,44 @@ static ddpm_status measure_time(plan *p)
     return wanted < measure_available() / 2 ? time_network(p, n) : DDPM_OK;
 }
 
+/* A classifier's gradients for one batch, and what they took. */
+static ddpm_status time_guide(plan *p, classifier *c)
+{
+    const size_t n = (size_t)p->batch, len = n * image_bytes(p, classifier_about(c)->channels) / sizeof(float);
+    float *x = calloc(len, sizeof *x), *grad = calloc(len, sizeof *grad), *t = calloc(n, sizeof *t);
+    int *y = calloc(n, sizeof *y);
+    ddpm_status s = x && grad && t && y ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory to time a classifier");
+    for (int pass = 0; pass < 2 && s == DDPM_OK; pass++) {        /* the first one warms up */
+        const double start = clock_now();
+        s = classifier_gradient(c, p->batch, t, y, x, grad);
+        p->guide_seconds = clock_now() - start;
+    }
+    p->m.guide = classifier_bytes(c) + len * sizeof *grad;
+    free(x);
+    free(grad);
+    free(t);
+    free(y);
+    return s;
+}
+
+static ddpm_status need_of_guide(plan *p, const model_description *model)
+{
+    classifier *c = NULL;
+    if (!p->request->v.classifier[0]) return DDPM_OK;
+    DDPM_TRY(classifier_open(p->request->v.classifier, &p->e, &c));
+    ddpm_status s = classifier_fits(c, model);
+    if (s == DDPM_OK && p->request->v.classifier_scale != 0) s = time_guide(p, c);
+    classifier_close(c);
+    return s;
+}
+
 /* Batches of `batch` images on the threads, in seconds: leaves of a training step or pieces of a batch run in parallel. */
 static double step_seconds(const plan *p)
 {
     const int threads = pool_threads(p->e.threads), parts = p->s->v.leaves;
     if (!p->train) {
         const int shared = denoiser_shared(p->batch, threads), rest = p->batch - shared;
-        return p->per_image * ((rest + threads - 1) / threads + (double)shared / threads);
+        return p->per_image * ((rest + threads - 1) / threads + (double)shared / threads) + p->guide_seconds;
     }
     const int each = (p->batch + parts - 1) / parts, rounds = (parts + threads - 1) / threads;
     return p->per_image * each * rounds;
@@ -179,6 +212,7 @@ static ddpm_status read_data(plan *p, const char *spec)
     if (!v->image_size.n) v->image_size = (int_list){ 2, { dataset_height(d), dataset_width(d) } };
     if (!v->channels) v->channels = dataset_channels(d);
     if (v->class_cond && !v->num_classes) v->num_classes = dataset_n_classes(d);
+    if (v->classes_out < 0 && dataset_n_classes(d)) v->classes_out = dataset_n_classes(d);
     p->kept_images = dataset_pixels(d, 0) ? 0 : (uint64_t)dataset_count(d);
     dataset_close(d);
     return DDPM_OK;
@@ -196,9 +230,10 @@ static ddpm_status need_of_samples(plan *p)
 {
     const settings_values *v = &p->s->v;
     network_need need;
-    if (v->sample_interval <= 0 && v->val <= 0) return DDPM_OK;
+    const bool draws = v->sample_interval > 0 && !v->classes_out;
+    if (!draws && v->val <= 0) return DDPM_OK;
     DDPM_TRY(measure_network(p, false, p->chunk, &need));
-    const uint64_t images = (uint64_t)train_grid_images(p->s);
+    const uint64_t images = draws ? (uint64_t)train_grid_images(p->s) : (uint64_t)p->batch;
     p->m.samples = need.activations + need.packed + images * SAMPLER_BUFFERS * image_bytes(p, p->net.out_channels);
     return DDPM_OK;
 }
@@ -272,7 +307,7 @@ static ddpm_status need_of_sampling(plan *p, const char *folder)
     p->steps = told < how.steps.T ? told : how.steps.T;
     sampling_free(&how);
     DDPM_TRY(status);
-    p->images = v->num_samples;
+    p->images = sample_sheet_images(p->request, p->s);
     p->batch = v->batch_size ? v->batch_size : SAMPLING_BATCH;
     if (p->batch > p->images) p->batch = p->images;
     p->chunk = sampling_chunk(p->net.height, p->net.width);
@@ -298,7 +333,9 @@ static ddpm_status plan_sample(plan *p, const char *model)
     DDPM_TRY(model_open_with(model, p->request->v.weights, p->request, &m));
     *p->s = model_describe(m)->s;
     p->net = settings_unet(p->s);
-    const ddpm_status s = need_of_sampling(p, model_describe(m)->path);
+    ddpm_status s = model_check_draws(m);
+    if (s == DDPM_OK) s = need_of_sampling(p, model_describe(m)->path);
+    if (s == DDPM_OK) s = need_of_guide(p, model_describe(m));
     model_close(m);
     return s;
 }
@@ -344,6 +381,7 @@ static void print_memory(const plan *p, FILE *f, json *o)
     row(f, parts, "optimiser", "moments and averages", m->optimiser);
     row(f, parts, "gradients", "gradients", m->gradients);
     row(f, parts, "activations", "activations", m->activations);
+    if (m->guide) row(f, parts, "classifier", "the classifier", m->guide);
     row(f, parts, "samples", p->train ? "grids and validation" : "images", m->samples);
     row(f, parts, "data", "data, decoded", m->data);
     row(f, parts, "files", "mapped file", m->files);

@@ -1,22 +1,24 @@
 #include "api/plot_log.h"
+#include "api/plot_units.h"
 #include "api/tool.h"
 #include "base/arena.h"
 #include "io/chart.h"
 #include "io/json.h"
+#include "io/svg_png.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
-enum { MAX_RUNS = 16, MAX_CHARTS = 12, MOST_SMOOTHED = 250, MOST_MARKED = 40 };
+enum { MAX_RUNS = 16, MAX_CHARTS = 16 + MAX_EVAL_CURVES, MOST_SMOOTHED = 250, MOST_MARKED = 40 };
 
 typedef struct {
     arena      *memory;              /* of everything drawn    */
     run_curves  run[MAX_RUNS];
     const char *name[MAX_RUNS];
     int         runs;
+    const char *loss;                /* the label of losses    */
     chart       charts[MAX_CHARTS];
     int         count;
     char        output[OPTION_STRING_SIZE];
@@ -110,7 +112,7 @@ static ddpm_status add_column(plotting *p, const char *title, const char *y_labe
         DDPM_TRY(points_of(p, &p->run[k], p->run[k].value[which], &raw));
         s[2 * k] = (chart_series){ .name = p->name[k], .mark = CHART_BAND };
         s[2 * k + 1] = (chart_series){ .name = p->name[k], .mark = CHART_LINE, .n = raw.n, .x = raw.x, .y = raw.y };
-        if (which == CURVE_VAL && raw.n <= MOST_MARKED) s[2 * k] = (chart_series){ .name = p->name[k], .mark = CHART_POINTS, .n = raw.n, .x = raw.x, .y = raw.y };
+        if (!smooth && which != CURVE_LR && raw.n <= MOST_MARKED) s[2 * k] = (chart_series){ .name = p->name[k], .mark = CHART_POINTS, .n = raw.n, .x = raw.x, .y = raw.y };
         if (smooth) DDPM_TRY(add_smooth(p, p->name[k], &raw, s + 2 * k));
     }
     add_chart(p, title, y_label, y_log, 2 * p->runs, s);
@@ -123,7 +125,7 @@ static const char *const QUARTERS[] = { "t < T/4", "T/4 \xe2\x89\xa4 t < T/2", "
 static ddpm_status add_quarters(plotting *p)
 {
     static const char *const titles[] = { "Loss, t < T/4", "Loss, T/4 \xe2\x89\xa4 t < T/2", "Loss, T/2 \xe2\x89\xa4 t < 3T/4", "Loss, t \xe2\x89\xa5 3T/4" };
-    for (int q = 0; q < 4 && p->runs > 1; q++) DDPM_TRY(add_column(p, titles[q], "loss", true, CURVE_QUARTER + (curve)q, true));
+    for (int q = 0; q < 4 && p->runs > 1; q++) DDPM_TRY(add_column(p, titles[q], p->loss, true, CURVE_QUARTER + (curve)q, true));
     if (p->runs > 1) return DDPM_OK;
     chart_series *s = arena_alloc(p->memory, 8 * sizeof *s);
     if (!s) return no_memory();
@@ -133,7 +135,7 @@ static ddpm_status add_quarters(plotting *p)
         DDPM_TRY(add_smooth(p, QUARTERS[q], &raw, s + 2 * q));
         s[2 * q].n = 0;
     }
-    add_chart(p, "Loss by timestep", "loss", true, 8, s);
+    add_chart(p, "Loss by timestep", p->loss, true, 8, s);
     return DDPM_OK;
 }
 
@@ -166,14 +168,58 @@ static ddpm_status add_noise_scale(plotting *p)
     return DDPM_OK;
 }
 
+/* What was measured of drawn images under this key, of every run that has it. */
+static ddpm_status add_evaluation(plotting *p, const eval_curve *first)
+{
+    chart_series *s = arena_alloc(p->memory, 2 * (size_t)p->runs * sizeof *s);
+    if (!s) return no_memory();
+    for (int k = 0; k < p->runs; k++) {
+        const eval_curve *c = eval_curves_find(&p->run[k].evals, first->key);
+        const bool bars = c && c->intervals;
+        s[2 * k] = (chart_series){ .name = p->name[k], .mark = CHART_LINE, .n = c ? c->n : 0, .x = c ? c->step : NULL, .y = c ? c->value : NULL };
+        s[2 * k + 1] = s[2 * k];
+        s[2 * k + 1].mark = CHART_POINTS;
+        s[2 * k + 1].low = bars ? c->low : NULL;
+        s[2 * k + 1].high = bars ? c->high : NULL;
+    }
+    add_chart(p, first->name, first->key, false, 2 * p->runs, s);
+    return DDPM_OK;
+}
+
+/* Each key once, at the first run that has it. */
+static ddpm_status add_evaluations(plotting *p)
+{
+    for (int k = 0; k < p->runs; k++)
+        for (int i = 0; i < p->run[k].evals.count; i++) {
+            const eval_curve *c = &p->run[k].evals.curve[i];
+            bool earlier = false;
+            for (int j = 0; j < k; j++) earlier = earlier || eval_curves_find(&p->run[j].evals, c->key);
+            if (!earlier && p->count < MAX_CHARTS) DDPM_TRY(add_evaluation(p, c));
+        }
+    return DDPM_OK;
+}
+
+/* One that holds for all runs. */
+static const char *loss_label(const plotting *p)
+{
+    const char *label = plot_loss_label(p->run[0].run);
+    for (int k = 1; k < p->runs; k++) if (strcmp(label, plot_loss_label(p->run[k].run))) return "loss";
+    return label;
+}
+
 static ddpm_status build(plotting *p)
 {
-    DDPM_TRY(add_column(p, "Training loss", "loss", true, CURVE_LOSS, true));
+    p->loss = loss_label(p);
+    DDPM_TRY(add_column(p, "Training loss", p->loss, true, CURVE_LOSS, true));
     DDPM_TRY(add_quarters(p));
-    DDPM_TRY(add_column(p, "Validation loss", "loss", true, CURVE_VAL, false));
+    DDPM_TRY(add_column(p, "Validation loss", p->loss, true, CURVE_VAL, false));
+    DDPM_TRY(add_column(p, "Right guesses of the training images", "share", false, CURVE_TOP1, true));
+    DDPM_TRY(add_column(p, "Right guesses of held-out images", "share", false, CURVE_VAL_TOP1, false));
+    DDPM_TRY(add_column(p, "Right guesses of held-out images without noise", "share", false, CURVE_CLEAN_TOP1, false));
     DDPM_TRY(add_column(p, "Learning rate", "learning rate", false, CURVE_LR, false));
-    DDPM_TRY(add_column(p, "Gradient norm before clipping", "norm", true, CURVE_GRAD_NORM, true));
-    return add_noise_scale(p);
+    DDPM_TRY(add_column(p, "Gradient norm before clipping", "norm of the gradient", true, CURVE_GRAD_NORM, true));
+    DDPM_TRY(add_noise_scale(p));
+    return add_evaluations(p);
 }
 
 /* --- runs and names ----------------------------------------------------------------------------- */
@@ -203,9 +249,8 @@ static ddpm_status name_runs(plotting *p)
 static ddpm_status choose_output(plotting *p, const char *output, const char *const *runs)
 {
     const size_t len = strlen(output);
-    if (!len && p->runs > 1) return ddpm_fail(DDPM_EINVAL, "there are %d runs: say where their charts go with -o FILE.svg", p->runs);
-    if (len && (len < 4 || strcasecmp(output + len - 4, ".svg")))
-        return ddpm_fail(DDPM_EINVAL, "-o %s: the name must end in .svg", output);
+    if (!len && p->runs > 1) return ddpm_fail(DDPM_EINVAL, "there are %d runs: say where their charts go with -o FILE.svg or FILE.png", p->runs);
+    if (len && !svg_has_ending(output)) return ddpm_fail(DDPM_EINVAL, "-o %s: the name must end in .svg or .png", output);
     const int n = len ? snprintf(p->output, sizeof p->output, "%s", output) : snprintf(p->output, sizeof p->output, "%s/curves.svg", runs[0]);
     return (size_t)n < sizeof p->output ? DDPM_OK : ddpm_fail(DDPM_EINVAL, "%.100s...: the name is too long", runs[0]);
 }
@@ -223,6 +268,9 @@ static ddpm_status describe_run(const plotting *p, int k, json *list)
     json_put_int(o, "step", (int64_t)r->step[r->n - 1]);
     json_put_real(o, "loss", run_curves_last(r, CURVE_LOSS));
     json_put_real(o, "val_loss", run_curves_last(r, CURVE_VAL));
+    json_put_real(o, "top1", run_curves_last(r, CURVE_TOP1));
+    json_put_real(o, "val_top1", run_curves_last(r, CURVE_VAL_TOP1));
+    json_put_real(o, "val_clean_top1", run_curves_last(r, CURVE_CLEAN_TOP1));
     json_put_real(o, "lr", run_curves_last(r, CURVE_LR));
     json_put_real(o, "grad_norm", run_curves_last(r, CURVE_GRAD_NORM));
     const ddpm_status s = noise_scale(p, r, &scale);
@@ -231,6 +279,7 @@ static ddpm_status describe_run(const plotting *p, int k, json *list)
         return s;
     }
     json_put_real(o, "noise_scale", scale.n ? scale.y[scale.n - 1] : NAN);
+    for (int i = 0; i < r->evals.count; i++) json_put_real(o, r->evals.curve[i].key, r->evals.curve[i].value[r->evals.curve[i].n - 1]);
     return json_append(list, o);
 }
 

@@ -12,6 +12,7 @@
 static const struct { curve which; const char *key; } keys[] = {
     { CURVE_LOSS, "loss" }, { CURVE_VAL, "val_loss" }, { CURVE_LR, "lr" }, { CURVE_GRAD_NORM, "grad_norm" },
     { CURVE_NORM_SQ, "grad_norm_sq" }, { CURVE_TRACE, "grad_noise_trace" },
+    { CURVE_TOP1, "top1" }, { CURVE_VAL_TOP1, "val_top1" }, { CURVE_CLEAN_TOP1, "val_clean_top1" },
 };
 
 static ddpm_status read_quarters(const json *line, run_curves *c)
@@ -43,13 +44,17 @@ static ddpm_status read_values(const json *line, run_curves *c)
     return read_quarters(line, c);
 }
 
+/* A line of either kind. */
 static ddpm_status read_line(const char *text, size_t len, run_curves *c)
 {
     json *line = NULL;
     for (int k = 0; k < CURVE_COUNT; k++) c->value[k][c->n] = NAN;
     ddpm_status s = json_parse(text, len, "the line", &line);
-    if (s == DDPM_OK) s = read_values(line, c);
+    const bool evaluation = s == DDPM_OK && json_kind_of(json_get(line, "eval")) == JSON_KIND_OBJECT;
+    if (evaluation) s = eval_curves_read(line, &c->evals);
+    else if (s == DDPM_OK) s = read_values(line, c);
     json_free(line);
+    if (s == DDPM_OK && !evaluation) c->n++;
     return s;
 }
 
@@ -68,13 +73,14 @@ static ddpm_status read_log(const char *path, const file_map *map, run_curves *c
     if (lines == 0) return ddpm_fail(DDPM_EFORMAT, "%s is empty: the run has not logged a step yet", path);
     if (lines > INT_MAX / 2) return ddpm_fail(DDPM_EFORMAT, "%s has %zu lines, more than can be drawn", path, lines);
     DDPM_TRY(reserve(c, lines));
-    for (const char *p = text; c->n < (int)lines; c->n++) {
+    const char *p = text;
+    for (size_t i = 1; i <= lines; i++) {
         const char *stop = memchr(p, '\n', (size_t)(end - p));
         const ddpm_status s = read_line(p, (size_t)(stop - p), c);
-        if (s != DDPM_OK) return ddpm_context(s, "%s, line %d: ", path, c->n + 1);
+        if (s != DDPM_OK) return ddpm_context(s, "%s, line %zu: ", path, i);
         p = stop + 1;
     }
-    return DDPM_OK;
+    return c->n ? DDPM_OK : ddpm_fail(DDPM_EFORMAT, "%s has no line of a training step yet", path);
 }
 
 ddpm_status run_curves_read(const char *run, run_curves *c)
@@ -97,6 +103,7 @@ void run_curves_free(run_curves *c)
 {
     free(c->step);
     for (int k = 0; k < CURVE_COUNT; k++) free(c->value[k]);
+    eval_curves_free(&c->evals);
     *c = (run_curves){ 0 };
 }
 

@@ -2,10 +2,11 @@
 #ifndef DDPM_API_PLOT_LOG_H
 #define DDPM_API_PLOT_LOG_H
 
+#include "api/plot_evals.h"
 #include "base/status.h"
 
 typedef enum {
-    CURVE_LOSS, CURVE_QUARTER, CURVE_QUARTER_END = CURVE_QUARTER + 4, CURVE_VAL = CURVE_QUARTER_END, CURVE_LR, CURVE_GRAD_NORM, CURVE_NORM_SQ, CURVE_TRACE,
+    CURVE_LOSS, CURVE_QUARTER, CURVE_QUARTER_END = CURVE_QUARTER + 4, CURVE_VAL = CURVE_QUARTER_END, CURVE_LR, CURVE_GRAD_NORM, CURVE_NORM_SQ, CURVE_TRACE, CURVE_TOP1, CURVE_VAL_TOP1, CURVE_CLEAN_TOP1,
     CURVE_COUNT
 } curve;
 
@@ -14,6 +15,7 @@ typedef struct {
     const char *run;                 /* borrowed: the word of the command line */
     int         n;
     double     *step, *value[CURVE_COUNT];
+    eval_curves evals;               /* of lines of their own        */
 } run_curves;
 
 /* RUN/log.jsonl, strictly: every line is an object with a rising step, numbers are numbers. A last line without its end, which a

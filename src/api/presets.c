@@ -61,5 +61,9 @@ const preset presets[] = {
       "lr=3e-4 batch_size=2048" },
     { "adm-imagenet256", "Guided diffusion, ImageNet 256x256, class-conditional",
       ADM "image_size=256 num_channels=256 channel_mult=1,1,2,2,4,4 num_res_blocks=2 lr=1e-4 batch_size=256" },
+    { "fashion-classifier", "classifier of noisy 28x28 grey images of the classes of Fashion-MNIST, for the fashion models",
+      "image_size=28 channels=1 num_channels=16 channel_mult=1,2,4 num_res_blocks=1 attention_resolutions=7 num_heads=4 num_head_channels=-1 "
+      "resblock_updown=false norm_groups=8 classes_out=10 diffusion_steps=1000 noise_schedule=cosine lr=3e-3 lr_warmup=50 lr_schedule=cosine "
+      "lr_anneal_steps=8000 batch_size=64 ema_rate=0.999 grad_clip=1 save_interval=2000 log_interval=50" },
     { 0 }
 };

@@ -2,6 +2,8 @@
 #include "api/frames.h"
 #include "api/progressive_session.h"
 #include "io/file.h"
+#include "io/sheet.h"
+#include "io/svg_png.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -47,17 +49,22 @@ static void tell_progress(progressive_session *s)
     if (s->ev->progress) s->ev->progress(s->ev->ctx, &p);
 }
 
+/* The frame that a column shows; the step of the chain that a frame shows. */
+static int frame_of(const walk *w, int column, int columns) { return columns > 1 ? column * (w->frames - 1) / (columns - 1) : 0; }
+static int step_of(const progressive_session *s, const walk *w, int frame)
+{
+    return w->frames > 1 ? (int)((int64_t)frame * (chain(s) - 1) / (w->frames - 1)) : chain(s) - 1;
+}
+
 static void observe(void *ctx, int step, int t, const float *x, const float *pred_xstart)
 {
     walk *w = ctx;
     const size_t len = w->s->g.image_len;
-    const int S = chain(w->s);
     (void)t;
     tell_progress(w->s);
     for (int k = 1; k < PROGRESSIVE_LEVELS && w->state; k++)
         if (level_skip(w->s, k) == step + 1) memcpy(w->state + (size_t)k * len, x, len * sizeof *x);
-    const int due = w->frames > 1 ? (int)((int64_t)w->filled * (S - 1) / (w->frames - 1)) : S - 1;
-    if (!w->film || step != due) return;
+    if (!w->film || step != step_of(w->s, w, w->filled)) return;
     for (int k = 0; k < w->n; k++)
         generator_quantize(&w->s->g, pred_xstart + (size_t)k * len, len, w->film + ((size_t)k * (size_t)w->frames + (size_t)w->filled) * len);
     w->filled++;
@@ -105,6 +112,34 @@ static void say_own(const progressive_session *s, const char *label, own_text *t
 
 /* --- x_0 along the chain ------------------------------------------------------------------------ */
 
+/* A picture of `rows` times `columns` images with words, NULL where there are none. */
+typedef struct { const char *name, *head; int rows, columns, lead; const uint8_t *pixels; const char (*row)[16]; const char (*column)[16]; } worded;
+
+static ddpm_status write_worded(const progressive_session *s, const worded *p, const own_text *own)
+{
+    sheet_row row[ROWS];
+    const char *column[COLUMNS];
+    char name[64], path[PROGRESSIVE_PATH_SIZE];
+    generator_texts texts;
+    for (int k = 0; k < p->rows; k++) row[k] = (sheet_row){ .name = p->row ? p->row[k] : NULL, .n = p->columns, .pixels = p->pixels + (size_t)(k * p->columns) * s->g.image_len };
+    for (int k = 0; k < p->columns && p->column; k++) column[k] = p->column[k];
+    const sheet_part part = { .head = p->head, .lead = p->lead, .n_rows = p->rows, .row = row, .n_columns = p->column ? p->columns : 0, .column = column };
+    const sheet all = { s->g.height, s->g.width, s->g.dims.channels, 1, &part };
+    snprintf(name, sizeof name, "%s-sheet.%s", p->name, s->request->v.charts == CHARTS_PNG ? "png" : "svg");
+    progressive_path(s, name, path);
+    generator_provenance(&s->g, own->pair, own->count, &texts);
+    return sheet_write(path, &all, texts.pair, texts.count);
+}
+
+/* t of the x_t that each column's x_0 is predicted from. */
+static ddpm_status write_times(const progressive_session *s, const walk *w, const uint8_t *grid, int columns, const own_text *own)
+{
+    char time[COLUMNS][16];
+    for (int k = 0; k < columns; k++)
+        snprintf(time[k], sizeof time[k], "%d", s->g.how.steps.timestep_map[chain(s) - 1 - step_of(s, w, frame_of(w, k, columns))] + 1);
+    return write_worded(s, &(worded){ "x0", "x\xe2\x82\x80 as predicted from x\xe2\x82\x9c, t =", w->n, columns, 0, grid, NULL, (const char (*)[16])time }, own);
+}
+
 static ddpm_status write_generation(const progressive_session *s, const walk *w)
 {
     const size_t len = s->g.image_len;
@@ -114,12 +149,13 @@ static ddpm_status write_generation(const progressive_session *s, const walk *w)
     uint8_t *grid = malloc((size_t)(w->n * columns) * len);
     if (!grid) return ddpm_fail(DDPM_ENOMEM, "no memory for the pictures");
     for (int k = 0; k < w->n * columns; k++) {
-        const int frame = columns > 1 ? k % columns * (w->frames - 1) / (columns - 1) : 0;
+        const int frame = frame_of(w, k % columns, columns);
         memcpy(grid + (size_t)k * len, w->film + ((size_t)(k / columns) * (size_t)w->frames + (size_t)frame) * len, len);
     }
     say_own(s, s->request->v.class_label, &own);
     progressive_path(s, "x0.png", path);
-    const ddpm_status status = generator_write_grid(&s->g, path, grid, w->n * columns, columns, own.pair, own.count);
+    ddpm_status status = generator_write_grid(&s->g, path, grid, w->n * columns, columns, own.pair, own.count);
+    if (status == DDPM_OK) status = write_times(s, w, grid, columns, &own);
     free(grid);
     DDPM_TRY(status);
     const frames_film film = { .images = w->n, .frames = w->frames, .columns = w->n / 2, .delay = 6, .rest = 150, .pixels = w->film };
@@ -190,7 +226,10 @@ static ddpm_status share(progressive_session *s, walk *w, float *x, uint8_t *gri
     else snprintf(label, sizeof label, "none");
     say_own(s, label, &own);
     progressive_path(s, "shared.png", path);
-    return generator_write_grid(&s->g, path, grid, PROGRESSIVE_LEVELS * (TAILS + 1), TAILS + 1, own.pair, own.count);
+    DDPM_TRY(generator_write_grid(&s->g, path, grid, PROGRESSIVE_LEVELS * (TAILS + 1), TAILS + 1, own.pair, own.count));
+    char time[PROGRESSIVE_LEVELS][16];
+    for (int k = 0; k < PROGRESSIVE_LEVELS; k++) snprintf(time[k], sizeof time[k], "t = %d", s->level[k].t);
+    return write_worded(s, &(worded){ "shared", "x\xe2\x82\x9c, and images drawn from it", PROGRESSIVE_LEVELS, TAILS + 1, 1, grid, (const char (*)[16])time, NULL }, &own);
 }
 
 static ddpm_status sharing(progressive_session *s)
@@ -217,6 +256,7 @@ static ddpm_status open_all(progressive_session *s, const char *model, const cha
     const size_t n = strlen(out);
     if (n > 4 && !strcmp(out + n - 4, ".png")) return ddpm_fail(DDPM_EINVAL, "-o %s: several files are written; give the name of a folder", out);
     if (file_exists(out) && !file_is_dir(out)) return ddpm_fail(DDPM_EINVAL, "-o %s is a file; give the name of a folder", out);
+    if (s->request->v.charts == CHARTS_PNG) DDPM_TRY(svg_can_draw());
     DDPM_TRY(settings_set(s->request, "sampler", "ddpm", ORIGIN_CONFIG));
     s->bound = (nll_session){ .request = s->request, .ev = s->ev, .usual = USUAL_IMAGES, .all_terms = true, .own_labels = true };
     const bool ours = engine_prefer_f32(s->request);

@@ -42,16 +42,16 @@ static ddpm_status draw_charts(const progressive_session *s, const char *path, d
     }
     const chart_series by_step = { .mark = CHART_LINE, .n = T, .x = step, .y = rmse }, rates = { .mark = CHART_LINE, .n = T, .x = step, .y = rate },
                        by_rate = { .mark = CHART_LINE, .n = T, .x = rate, .y = rmse };
-    const chart charts[] = { { "Distortion", "reverse steps (T - t)", "distortion (RMSE of 255)", false, false, 1, &by_step },
+    const chart charts[] = { { "Distortion", "reverse steps (T - t)", "distortion (RMSE, values 0 to 255)", false, false, 1, &by_step },
                              { "Rate", "reverse steps (T - t)", "rate (bits/dim)", false, false, 1, &rates },
-                             { "Distortion over rate", "rate (bits/dim)", "distortion (RMSE of 255)", false, false, 1, &by_rate } };
+                             { "Distortion over rate", "rate (bits/dim)", "distortion (RMSE, values 0 to 255)", false, false, 1, &by_rate } };
     return chart_write(path, charts, 3, 3);
 }
 
 static ddpm_status write_charts(const progressive_session *s)
 {
     char path[PROGRESSIVE_PATH_SIZE];
-    progressive_path(s, "rate_distortion.svg", path);
+    progressive_path(s, s->request->v.charts == CHARTS_PNG ? "rate_distortion.png" : "rate_distortion.svg", path);
     double *number = calloc(3 * (size_t)length(s), sizeof *number);
     if (!number) return ddpm_fail(DDPM_ENOMEM, "no memory for a curve of %d points", length(s));
     const ddpm_status status = draw_charts(s, path, number);

@@ -79,23 +79,33 @@ uint64_t sample_number(const sample_session *s, int k) { return s->by_seed ? sam
 static ddpm_status take_labels(sample_session *s)
 {
     const settings_values *m = &s->g.model->s.v;
-    if (!m->class_cond) return ddpm_fail(DDPM_EINVAL, "labels are given, but this model is not class-conditional");
+    const int classes = generator_classes(&s->g);
+    const bool null_class = m->class_cond && m->label_dropout > 0 && !s->g.guide;
+    if (!classes) return ddpm_fail(DDPM_EINVAL, "labels are given, but this model is not class-conditional");
     for (int k = 0; k < s->count; k++) {
         s->labels[k] = s->memory->label[k];
-        if (s->labels[k] < 0 || s->labels[k] >= m->num_classes + (m->label_dropout > 0))
-            return ddpm_fail(DDPM_EINVAL, "label %lld of image %d is none of this model's, 0 to %d%s", (long long)s->labels[k], k, m->num_classes - 1,
-                             m->label_dropout > 0 ? " or its null class" : "");
+        if (s->labels[k] < 0 || s->labels[k] >= classes + null_class)
+            return ddpm_fail(DDPM_EINVAL, "label %lld of image %d is none of this model's, 0 to %d%s", (long long)s->labels[k], k, classes - 1,
+                             null_class ? " or its null class" : "");
     }
     return DDPM_OK;
 }
 
+static bool class_chosen(const sample_session *s) { return settings_origin(s->request, "class") > ORIGIN_DEFAULT; }
+
+const char *sample_class_word(const sample_session *s) { return s->g.guide && !class_chosen(s) && !s->sheet.label ? "random" : s->request->v.class_label; }
+
 static ddpm_status choose_classes(sample_session *s)
 {
     if (s->memory && s->memory->label) return take_labels(s);
-    const char *word = s->request->v.class_label;
-    const int classes = s->g.model->s.v.class_cond ? s->g.model->s.v.num_classes : 0;
+    if (s->sheet.label) {
+        sample_sheet_labels(s);
+        return DDPM_OK;
+    }
+    const int classes = generator_classes(&s->g);
+    const bool chosen = class_chosen(s);
+    const char *word = sample_class_word(s);
     const bool base = s->base && base_images_labelled(s->base), own = base || s->start.own_labels, all = !own && !strcmp(word, "all"), random = !own && !strcmp(word, "random");
-    const bool chosen = settings_origin(s->request, "class") > ORIGIN_DEFAULT;
     bool found = false;
     int64_t one = 0;
     if (!classes && !chosen) return DDPM_OK;
@@ -159,7 +169,7 @@ static ddpm_status batch_fill(sample_session *s, const draw_batch *draw)
 static ddpm_status draw_batch_of(sample_session *s, uint8_t *pixels)
 {
     sample_batch *b = &s->b;
-    const draw_batch draw = { .n = b->n, .seed = b->seed, .index = b->index, .y = s->g.model->s.v.class_cond ? b->y : NULL,
+    const draw_batch draw = { .n = b->n, .seed = b->seed, .index = b->index, .y = generator_classes(&s->g) ? b->y : NULL,
                               .given_xT = (s->memory && s->memory->latents) || s->request->v.xT[0] || (s->start.given && !s->start.fill), .x = b->x, .condition = b->condition };
     inpainting fill = s->start.way;
     drawing d = generator_drawing(&s->g);
@@ -189,7 +199,7 @@ static ddpm_status hand_over(const sample_session *s, int first, int n, const ui
     if (s->kind == SAMPLE_FOLDER) return sample_output_folder(s, first, n, pixels);
     if (s->kind == SAMPLE_MEMORY && s->memory->pixels) memcpy(s->memory->pixels + at, pixels, len);
     if (s->kind == SAMPLE_MEMORY && s->memory->images) memcpy(s->memory->images + at, s->b.x, len * sizeof *s->b.x);
-    return DDPM_OK;
+    return s->kind == SAMPLE_MEMORY && s->memory->take ? s->memory->take(s->memory->take_ctx, pixels, n) : DDPM_OK;
 }
 
 static bool one_batch(const sample_session *s) { return s->kind == SAMPLE_FOLDER || s->kind == SAMPLE_MEMORY; }
@@ -220,6 +230,7 @@ static ddpm_status draw_all(sample_session *s)
 static ddpm_status prepare_images(sample_session *s)
 {
     int steps;
+    DDPM_TRY(sample_sheet_plan(s));
     DDPM_TRY(open_base(s));
     DDPM_TRY(count_latents(s));
     DDPM_TRY(sample_start_open(s));
@@ -245,6 +256,15 @@ static ddpm_status prepare(sample_session *s, const char *model)
     return generator_load(&s->g);
 }
 
+static void put_guide(const sample_session *s, json *o)
+{
+    const classifier_facts *f = classifier_about(s->g.guide);
+    json_put_string(o, "classifier", f->model->path);
+    json_put_string(o, "classifier_fingerprint", f->fingerprint);
+    json_put_real(o, "classifier_scale", s->request->v.classifier_scale);
+    json_put_int(o, "classifier_calls", classifier_calls(s->g.guide));
+}
+
 static ddpm_status summarise(const sample_session *s, double seconds, json **summary)
 {
     if (!summary) return DDPM_OK;
@@ -257,6 +277,7 @@ static ddpm_status summarise(const sample_session *s, double seconds, json **sum
     json_put_int(o, "steps", s->g.how.steps.T - s->start.skip);
     if (s->start.step) json_put_int(o, "start_step", s->start.step);
     json_put_int(o, "network_calls", s->g.calls);
+    if (s->g.guide) put_guide(s, o);
     json_put_int(o, "peak_rss_bytes", (int64_t)measure_peak_rss());
     if (s->film.frames) json_put_int(o, "frames", s->film.frames);
     json_put_string(o, "precision", engine_precision(&s->g.e));
@@ -272,6 +293,7 @@ static void session_close(sample_session *s)
     base_images_close(s->base);
     generator_close(&s->g);
     free(s->film.pixels);
+    free(s->sheet.label);
     free(s->labels);
     free(s->pixels);
 }
@@ -315,6 +337,7 @@ ddpm_status sample_into(model_file *file, const engine *e, const network *n, con
     if (status == DDPM_OK) {
         generator_tell(&s.g);
         sample_start_tell(&s);
+        if (memory->calls) *memory->calls = s.calls;
         status = draw_all(&s);
     }
     session_close(&s);

@@ -1,7 +1,9 @@
 #include "api/frames.h"
 #include "api/sample_session.h"
 
+#include "io/file.h"
 #include "io/gif.h"
+#include "io/sheet.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -79,9 +81,41 @@ static ddpm_status write_gif(const sample_session *s, const png_pair *own, int o
     return frames_write(&s->g, s->request->v.output, &film, own, own_count);
 }
 
+/* t of what a frame shows: of the x_t itself, or of the one that x_0 is predicted from; the last is the image. */
+static int time_of(const sample_session *s, int frame)
+{
+    const sample_film *f = &s->film;
+    const int row = s->g.how.steps.T - 1 - s->start.skip - step_of(f, frame) - f->xt;
+    return frame == f->frames - 1 || row < 0 ? 0 : s->g.how.steps.timestep_map[row] + 1;
+}
+
+/* Jumps of a filling go up and down, so that its steps have no order of times. */
+static ddpm_status write_words(const sample_session *s, const generator_texts *texts, sheet_row *row)
+{
+    const sample_film *f = &s->film;
+    char time[STRIP_COLUMNS][16];
+    const char *column[STRIP_COLUMNS];
+    for (int i = 0; i < f->frames; i++) {
+        snprintf(time[i], sizeof time[i], "%d", time_of(s, i));
+        column[i] = time[i];
+    }
+    for (int k = 0; k < s->count; k++) row[k] = (sheet_row){ .n = f->frames, .pixels = f->pixels + (size_t)k * (size_t)f->frames * s->g.image_len };
+    const sheet_part part = { .head = s->start.fill ? NULL : f->xt ? "x\xe2\x82\x9c, t =" : "x\xe2\x82\x80 as predicted from x\xe2\x82\x9c, t =", .n_rows = s->count, .row = row, .n_columns = s->start.fill ? 0 : f->frames, .column = column };
+    const sheet strip = { s->g.height, s->g.width, s->g.dims.channels, 1, &part };
+    return sheet_write(s->request->v.output, &strip, texts->pair, texts->count);
+}
+
 ddpm_status sample_film_write(const sample_session *s, const png_pair *own, int own_count)
 {
     const sample_film *f = &s->film;
     if (s->kind == SAMPLE_GIF) return write_gif(s, own, own_count);
+    if (file_has_ending(s->request->v.output, ".svg")) {
+        sheet_row *row = calloc((size_t)s->count, sizeof *row);
+        generator_texts texts;
+        generator_provenance(&s->g, own, own_count, &texts);
+        const ddpm_status status = row ? write_words(s, &texts, row) : ddpm_fail(DDPM_ENOMEM, "no memory for a strip of %d images", s->count);
+        free(row);
+        return status;
+    }
     return generator_write_grid(&s->g, s->request->v.output, f->pixels, s->count * f->frames, f->frames, own, own_count);
 }

@@ -2,6 +2,7 @@
 
 #include "io/file.h"
 #include "io/npz.h"
+#include "io/svg_png.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,8 @@ sample_out sample_output_kind(const settings *request)
     const char *out = request->v.output;
     if (file_has_ending(out, ".gif")) return SAMPLE_GIF;
     if (file_has_ending(out, ".npz")) return SAMPLE_NPZ;
+    if (request->v.sheet && svg_has_ending(out)) return SAMPLE_SHEET;
+    if (request->v.film != FILM_AUTO && file_has_ending(out, ".svg")) return SAMPLE_STRIP;
     if (!file_has_ending(out, ".png")) return SAMPLE_FOLDER;
     return request->v.film == FILM_AUTO ? SAMPLE_GRID : SAMPLE_STRIP;
 }
@@ -27,9 +30,10 @@ ddpm_status sample_output_choose(sample_session *s)
     const char *slash = strrchr(out, '/'), *dot = strrchr(slash ? slash : out, '.');
     s->kind = sample_output_kind(s->request);
     if (s->kind == SAMPLE_FOLDER && dot && dot[1] && !file_is_dir(out))
-        return ddpm_fail(DDPM_EINVAL, "-o %s: the ending %s is not one of .png, .gif, .npz; a folder's name ends in /", out, dot);
+        return ddpm_fail(DDPM_EINVAL, "-o %s: the ending %s is not one of .png, .gif, .npz, or .svg of a --sheet or --film; a folder's name ends in /", out, dot);
+    if (s->request->v.sheet && s->kind != SAMPLE_SHEET) return ddpm_fail(DDPM_EINVAL, "-o %s cannot hold a sheet; with --sheet give -o FILE.png or -o FILE.svg", out);
     if (film != FILM_AUTO && (s->kind == SAMPLE_NPZ || s->kind == SAMPLE_FOLDER))
-        return ddpm_fail(DDPM_EINVAL, "-o %s cannot hold a film; with --film give -o FILE.gif or -o FILE.png", out);
+        return ddpm_fail(DDPM_EINVAL, "-o %s cannot hold a film; with --film give -o FILE.gif, -o FILE.png or -o FILE.svg", out);
     s->film.xt = film == FILM_XT;
     return DDPM_OK;
 }
@@ -41,6 +45,7 @@ ddpm_status sample_output_check(sample_session *s)
     for (int64_t square = 0; !s->columns; square++)          /* unless each class has its column */
         if (square * square >= s->count) s->columns = (int)square;
     if (s->kind == SAMPLE_GRID) DDPM_TRY(draw_grid_size(s->count, s->g.height, s->g.width, s->columns, &w, &h));
+    if (s->kind == SAMPLE_SHEET) return sample_sheet_check(s);
     if (s->kind != SAMPLE_FOLDER) return file_check_target(out);
     DDPM_TRY(dir_make_new(out, &s->made));
     return access(out, W_OK) == 0 ? DDPM_OK : file_fail("cannot write into", out);
@@ -82,7 +87,7 @@ static void say_own(const sample_session *s, uint64_t seed, uint64_t index, cons
     snprintf(t->index, sizeof t->index, "%llu", (unsigned long long)index);
     say(t, "seed", t->seed);
     say(t, "index", t->index);
-    if (s->g.model->s.v.class_cond) say(t, "class", label);
+    if (generator_classes(&s->g)) say(t, "class", label);
     say_source(s, t);
     if (s->film.frames) say(t, "film", s->film.xt ? "xt" : "x0");
 }
@@ -115,7 +120,8 @@ static ddpm_status write_picture(const sample_session *s)
 {
     own_text own;
     if (s->count == 1 && s->kind == SAMPLE_GRID) return write_one(s, s->request->v.output, 0, s->pixels);
-    say_own(s, s->first_seed, s->first_index, s->start.own_labels ? "of the images" : s->request->v.class_label, &own);
+    say_own(s, s->first_seed, s->first_index, s->start.own_labels ? "of the images" : sample_class_word(s), &own);
+    if (s->kind == SAMPLE_SHEET) return sample_sheet_write(s, own.pair, own.count);
     if (s->film.frames) return sample_film_write(s, own.pair, own.count);
     return generator_write_grid(&s->g, s->request->v.output, s->pixels, s->count, s->columns, own.pair, own.count);
 }
@@ -127,7 +133,7 @@ static ddpm_status write_npz(const sample_session *s)
     npz_writer *w = NULL;
     DDPM_TRY(npz_writer_open(s->request->v.output, &w));
     ddpm_status status = npz_writer_add(w, "arr_0", "|u1", shape, 4, s->pixels);
-    if (status == DDPM_OK && s->g.model->s.v.class_cond) status = npz_writer_add(w, "arr_1", "<i8", shape, 1, s->labels);
+    if (status == DDPM_OK && generator_classes(&s->g)) status = npz_writer_add(w, "arr_1", "<i8", shape, 1, s->labels);
     if (status == DDPM_OK) return npz_writer_finish(w);
     npz_writer_abort(w);
     return status;

@@ -1,5 +1,5 @@
 /* sample_session.h - everything one `ddpm sample` holds; shared by sample.c (what is drawn), sample_start.c (where a
- * chain starts), sample_film.c (what is kept of its steps), sample_output.c (what is written) and the library, which
+ * chain starts), sample_film.c (what is kept of its steps), sample_sheet.c (rows of classes), sample_output.c (what is written) and the library, which
  * draws into memory. */
 #ifndef DDPM_API_SAMPLE_SESSION_H
 #define DDPM_API_SAMPLE_SESSION_H
@@ -8,7 +8,7 @@
 #include "api/generator.h"
 #include "api/model_data.h"
 
-typedef enum { SAMPLE_GRID, SAMPLE_FOLDER, SAMPLE_NPZ, SAMPLE_GIF, SAMPLE_STRIP, SAMPLE_MEMORY } sample_out;
+typedef enum { SAMPLE_GRID, SAMPLE_FOLDER, SAMPLE_NPZ, SAMPLE_GIF, SAMPLE_STRIP, SAMPLE_SHEET, SAMPLE_MEMORY } sample_out;
 
 /* What a caller gives instead of options, and where images go instead of a file; everything is borrowed. */
 typedef struct {
@@ -19,6 +19,9 @@ typedef struct {
     const float    *latents;         /* [n,h,w,c] or NULL: --xT, or drawn            */
     uint8_t        *pixels;          /* [n,h,w,c] or NULL                            */
     float          *images;          /* [n,h,w,c] in [-1,1], or NULL                 */
+    ddpm_status   (*take)(void *ctx, const uint8_t *pixels, int n);   /* or NULL: sees the images batch by batch, in order */
+    void           *take_ctx;
+    int            *calls;           /* or NULL: network calls that an image took    */
 } sample_memory;
 
 /* Images that chains start from (--start_image) or fill in (--inpaint). */
@@ -40,6 +43,12 @@ typedef struct {
     uint8_t *pixels;
 } sample_film;
 
+/* Rows of --sheet images. */
+typedef struct {
+    int      rows;
+    int64_t *label;                  /* [rows] classes; NULL: the model has none     */
+} sample_sheet;
+
 /* What a batch is drawn from: made once for the largest, filled for each. */
 typedef struct {
     int       first, n;
@@ -59,6 +68,7 @@ typedef struct {
     const sample_memory *memory;     /* or NULL                                      */
     base_images      *base;          /* what an up-sampler enlarges, else NULL       */
     sample_film       film;
+    sample_sheet      sheet;
     sample_batch      b;
     sample_out        kind;
     int               count, batch, columns;
@@ -76,6 +86,9 @@ ddpm_status sample_into(model_file *file, const engine *e, const network *n, con
 
 uint64_t    sample_seed(const sample_session *s, int k);      /* of image k */
 uint64_t    sample_index(const sample_session *s, int k);
+
+/* --class, or what it is when nobody gave it: random where a classifier leads, else all in turn. */
+const char *sample_class_word(const sample_session *s);
 
 /* The number that images are told apart by: the seed of a range of seeds, else the index. */
 uint64_t    sample_number(const sample_session *s, int k);
@@ -116,6 +129,20 @@ void        sample_film_observe(void *ctx, int step, int t, const float *x, cons
 /* The results of the batch as its last frames. */
 void        sample_film_end(sample_session *s, const uint8_t *pixels);
 ddpm_status sample_film_write(const sample_session *s, const png_pair *own, int own_count);
+
+/* --- sheets (sample_sheet.c) ------------------------------------------------------------ */
+
+/* Of an open generator: the rows of --sheet, how many images, batches and columns that makes; nothing without --sheet.
+ * EINVAL: classes that there are not, options that contradict a sheet. */
+ddpm_status sample_sheet_plan(sample_session *s);
+
+/* The images that a request asks for, for an estimate: --sheet's or --num_samples. */
+int         sample_sheet_images(const settings *request, const settings *model);
+
+/* The class of each image, its row's. */
+void        sample_sheet_labels(const sample_session *s);
+ddpm_status sample_sheet_check(const sample_session *s);
+ddpm_status sample_sheet_write(const sample_session *s, const png_pair *own, int own_count);
 
 /* --- results ---------------------------------------------------------------------------- */
 

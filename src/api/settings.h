@@ -20,7 +20,11 @@ enum {
     GROUP_PROGRESSIVE = 256, GROUP_INTERPOLATE = 512, GROUP_ENCODE = 1024, GROUP_DECODE = 2048, GROUP_NEIGHBOURS = 4096, GROUP_EVAL = 8192, GROUP_PLOT = 16384, GROUP_DATA = 32768,
     GROUP_MODEL = 1 << 16,       /* part of a model's description: goes into every checkpoint */
     GROUP_RUN = 1 << 17,         /* part of a run: a change of it is a different run          */
-    GROUP_CALL = 1 << 18         /* of one call of the program: no description keeps it       */
+    GROUP_CALL = 1 << 18,        /* of one call of the program: no description keeps it       */
+    GROUP_FEATURES = 1 << 19,
+    GROUP_CLASSIFIER = 1 << 20,  /* guided-diffusion's words for the training of a classifier */
+    GROUP_SWEEP = 1 << 24,       /* `ddpm eval` takes it with --sweep                         */
+    GROUP_SWEPT = 1 << 25        /* says how images are drawn: a value of --sweep             */
 };
 
 typedef struct {
@@ -29,7 +33,7 @@ typedef struct {
     int large_size, small_size, channels, num_channels, num_res_blocks, stem, num_heads, num_heads_upsample, num_head_channels;
     real_list channel_mult;
     bool use_scale_shift_norm, resblock_updown, conv_resample, use_new_attention_order, class_cond;
-    int num_classes, norm_groups, embedding, down_padding, init_scheme;
+    int num_classes, classes_out, norm_groups, embedding, down_padding, init_scheme;
     double norm_eps, dropout, label_dropout;
     bool learn_sigma;
 
@@ -45,17 +49,25 @@ typedef struct {
     int batch_size, microbatch, microbatch_reduce, leaves, optimiser, lr_schedule, schedule_sampler, labels, crop;
     double min_snr_gamma, lr, beta1, beta2, adam_eps, weight_decay, grad_clip, hours, val;
     real_list ema_rate;
-    bool ema_warmup, flip, strict, fresh, use_checkpoint, use_fp16;
+    bool ema_warmup, flip, strict, fresh, use_checkpoint, use_fp16, noised;
     double fp16_scale_growth;
     int64_t lr_anneal_steps, lr_warmup, steps;
     int log_interval, save_interval, sample_interval, val_interval, keep, prefetch, checkpoint_activations;
     char resume_checkpoint[OPTION_STRING_SIZE];
+    /* guided-diffusion's words, which settings_classifier turns into those above */
+    int classifier_width, classifier_depth, classifier_pool, eval_interval;
+    int_list classifier_attention_resolutions;
+    bool classifier_use_scale_shift_norm, classifier_resblock_updown, classifier_use_fp16, anneal_lr;
+    int64_t iterations;
+    char val_data_dir[OPTION_STRING_SIZE];
 
     /* sampling */
     char model_path[OPTION_STRING_SIZE], class_label[OPTION_STRING_SIZE], seeds[OPTION_STRING_SIZE], spacing[OPTION_STRING_SIZE],
          xT[OPTION_STRING_SIZE], base_samples[OPTION_STRING_SIZE];
+    char classifier[OPTION_STRING_SIZE];
+    double classifier_scale;
     char start_image[OPTION_STRING_SIZE], inpaint[OPTION_STRING_SIZE], mask[OPTION_STRING_SIZE];
-    int film, start_step, jump_length, jump_n_sample;
+    int film, sheet, start_step, jump_length, jump_n_sample;
     int num_samples, sampler, clip, quantize, weights, dtype, format;
     int64_t index;
     double eta, guidance;
@@ -66,9 +78,12 @@ typedef struct {
     int_list at;
 
     /* measuring */
-    bool fit;
-    char features[OPTION_STRING_SIZE], fit_data[OPTION_STRING_SIZE], control[OPTION_STRING_SIZE], save_stats[OPTION_STRING_SIZE], metrics[OPTION_STRING_SIZE];
-    int fit_count, bootstrap, kid_subsets, kid_subset_size, is_splits, rows, nearest;
+    bool fit, merge;
+    char inception_weights[OPTION_STRING_SIZE], cache_dir[OPTION_STRING_SIZE];
+    char part[OPTION_STRING_SIZE], features[OPTION_STRING_SIZE], fit_data[OPTION_STRING_SIZE], control[OPTION_STRING_SIZE], save_stats[OPTION_STRING_SIZE], outliers[OPTION_STRING_SIZE], metrics[OPTION_STRING_SIZE];
+    int fit_count, bootstrap, kid_subsets, kid_subset_size, is_splits, rows, nearest, charts;
+    char sweep[OPTION_STRING_SIZE], eval_reference[OPTION_STRING_SIZE];
+    int eval_every, eval_samples, eval_steps;
 
     /* every command */
     char output[OPTION_STRING_SIZE], device[OPTION_STRING_SIZE], max_isa[OPTION_STRING_SIZE];
@@ -79,7 +94,7 @@ typedef struct {
     char compare[OPTION_STRING_SIZE];
 } settings_values;
 
-enum { SETTINGS_MAX_OPTIONS = 160 };
+enum { SETTINGS_MAX_OPTIONS = 200 };
 
 typedef struct {
     settings_values v;
@@ -95,6 +110,8 @@ enum { PRECISION_AUTO, PRECISION_F32, PRECISION_BF16, PRECISION_F32X3 };
 enum { SCALING_AUTO, SCALING_OPENAI, SCALING_NONE };
 enum { VARIANCE_AUTO, VARIANCE_SMALL, VARIANCE_LARGE, VARIANCE_LEARNED, VARIANCE_RANGE };
 enum { LOSS_AUTO };            /* the others: loss_type + 1 */
+enum { CLASSES_OF_DATA = -1 };  /* of classes_out */
+enum { POOL_ADAPTIVE };
 enum { REDUCE_MEAN, REDUCE_SUM };
 enum { ACTIVATIONS_NONE, ACTIVATIONS_CHEAP, ACTIVATIONS_BLOCKS };      /* an nn_recompute */
 enum { LR_AUTO, LR_CONSTANT, LR_LINEAR, LR_COSINE };
@@ -105,6 +122,7 @@ enum { FORMAT_AUTO, FORMAT_FOLDER, FORMAT_DIFFUSERS, FORMAT_OPENAI, FORMAT_ERMON
 enum { QUANTIZE_ROUND, QUANTIZE_TRUNCATE, QUANTIZE_EVEN };     /* a draw_rounding */
 enum { COMPAT_NONE };                 /* the others: schedule_profile + 1 */
 enum { FILM_AUTO, FILM_X0, FILM_XT };
+enum { CHARTS_SVG, CHARTS_PNG };
 enum { SAMPLE_CLIP_AUTO, SAMPLE_CLIP_NONE, SAMPLE_CLIP_REDERIVE, SAMPLE_CLIP_X0 };
 
 void        settings_defaults(settings *s);
@@ -142,6 +160,13 @@ ddpm_status settings_model_sources(settings *s);
 /* Resolve what depends on other values: flags of improved-diffusion into ours (predict_xstart -> prediction,
  * learn_sigma and sigma_small -> variance), defaults by image size (channel_mult). Contradictions: EINVAL. */
 ddpm_status settings_resolve(settings *s);
+
+/* The settings of a training become those of a classifier's: guided-diffusion's words are turned into the table's own, and its
+ * defaults hold where nothing is given. Before settings_resolve. EINVAL: both words with different values, what is not offered. */
+ddpm_status settings_classifier(settings *s);
+
+/* Classes that the model knows: those it is asked for, or tells apart; 0: none. */
+int         settings_classes(const settings *s);
 
 /* image_size and large_size, two names of one value, made the same: the one with the stronger origin counts, also while
  * the size is not known from the data yet. EINVAL: they differ and are as strong. */

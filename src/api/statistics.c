@@ -1,10 +1,8 @@
 #include "api/statistics.h"
 
-#include "api/eval_parts.h"
 #include "base/checked.h"
 #include "io/file.h"
 #include "io/npz.h"
-#include "metrics/frechet.h"
 #include "metrics/linalg.h"
 
 #include <math.h>
@@ -56,11 +54,11 @@ static ddpm_status read_reals(const source *f, const char *name, int ndim, size_
     return DDPM_OK;
 }
 
-static ddpm_status check_symmetric(const source *f, const char *name, const statistics *s)
+static ddpm_status check_symmetric(const source *f, const char *name, const gaussian *g)
 {
-    for (size_t i = 0; i < s->dims; i++)
+    for (size_t i = 0; i < g->dims; i++)
         for (size_t k = 0; k < i; k++) {
-            const double a = s->covariance[i * s->dims + k], b = s->covariance[k * s->dims + i];
+            const double a = g->covariance[i * g->dims + k], b = g->covariance[k * g->dims + i];
             if (fabs(a - b) > 1e-4 * (fabs(a) + fabs(b)) + 1e-6)
                 return ddpm_fail(DDPM_EFORMAT, "%s: \"%s\" is not symmetric at [%zu,%zu], so it is no covariance", f->path, name, i, k);
         }
@@ -70,13 +68,13 @@ static ddpm_status check_symmetric(const source *f, const char *name, const stat
 /* To store a covariance of k numbers in float32 moves its eigenvalues by at most 2^-24 k^1/2 of the largest, less than this for LINALG_MAX_DIMS. */
 #define ROUNDING 1e-5
 
-static ddpm_status check_positive(const source *f, const char *name, const statistics *s)
+static ddpm_status check_positive(const source *f, const char *name, const gaussian *g)
 {
-    const size_t k = s->dims;
+    const size_t k = g->dims;
     double *a = reallocarray(NULL, k * k, sizeof *a), *w = calloc(k, sizeof *w);
     ddpm_status status = a && w ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for the eigenvalues of \"%s\" in %s", name, f->path);
     if (status == DDPM_OK) {
-        memcpy(a, s->covariance, k * k * sizeof *a);
+        memcpy(a, g->covariance, k * k * sizeof *a);
         status = linalg_eigen(k, a, false, w);
     }
     if (status == DDPM_OK && w[0] < 0 && -w[0] > ROUNDING * fabs(w[k - 1]))
@@ -86,26 +84,28 @@ static ddpm_status check_positive(const source *f, const char *name, const stati
     return status;
 }
 
-static ddpm_status read_gaussian(const source *f, bool spatial, statistics *s)
+static ddpm_status read_gaussian(const source *f, const char *mu, const char *sigma, gaussian *g)
 {
-    const char *mu = spatial ? "mu_s" : "mu", *sigma = spatial ? "sigma_s" : "sigma";
     size_t rows[2] = { 0, 0 };
-    DDPM_TRY(read_reals(f, mu, 1, rows, &s->mean));
-    s->dims = rows[0];
-    if (s->dims > LINALG_MAX_DIMS) return ddpm_fail(DDPM_EFORMAT, "%s: \"%s\" has %zu numbers; up to %d are possible", f->path, mu, s->dims, LINALG_MAX_DIMS);
-    DDPM_TRY(read_reals(f, sigma, 2, (size_t[2]){ s->dims, s->dims }, &s->covariance));
-    DDPM_TRY(check_symmetric(f, sigma, s));
-    return check_positive(f, sigma, s);
+    DDPM_TRY(read_reals(f, mu, 1, rows, &g->mean));
+    g->dims = rows[0];
+    if (g->dims > LINALG_MAX_DIMS) return ddpm_fail(DDPM_EFORMAT, "%s: \"%s\" has %zu numbers; up to %d are possible", f->path, mu, g->dims, LINALG_MAX_DIMS);
+    DDPM_TRY(read_reals(f, sigma, 2, (size_t[2]){ g->dims, g->dims }, &g->covariance));
+    DDPM_TRY(check_symmetric(f, sigma, g));
+    return check_positive(f, sigma, g);
 }
 
-static ddpm_status read_map(const source *f, statistics *s)
+#define MOST_IMAGES 1e15
+
+/* "images" of the files with axes. */
+static ddpm_status read_sizes(const source *f, statistics *s)
 {
-    double *counts = NULL, *total = NULL;
+    double *counts = NULL;
     size_t pixels;
-    if (!npz_reader_has(f->z, "axes")) return DDPM_OK;
     ddpm_status status = read_reals(f, "images", 1, (size_t[2]){ 5, 0 }, &counts);
     for (int i = 0; i < 5 && status == DDPM_OK; i++)
-        if (counts[i] < 1 || counts[i] > (i < 2 ? 1e15 : 65536.0)) status = ddpm_fail(DDPM_EFORMAT, "%s: \"images\" must be two numbers of images, height, width, channels", f->path);
+        if (counts[i] < 1 || counts[i] > (i < 2 ? MOST_IMAGES : 65536.0))
+            status = ddpm_fail(DDPM_EFORMAT, "%s: \"images\" must be two numbers of images, height, width, channels", f->path);
     if (status == DDPM_OK) {
         s->count = (int64_t)counts[0];
         s->fitted = (int64_t)counts[1];
@@ -113,61 +113,117 @@ static ddpm_status read_map(const source *f, statistics *s)
         s->w = (int)counts[3];
         s->c = (int)counts[4];
         pixels = (size_t)s->h * (size_t)s->w;
-        s->map.k = s->dims;
         if (!checked_mul(pixels, (size_t)s->c, &s->map.dims)) status = ddpm_fail(DDPM_EFORMAT, "%s: images of too many pixels", f->path);
     }
-    if (status == DDPM_OK) status = read_reals(f, "axes", 2, (size_t[2]){ s->dims, s->map.dims }, &s->map.axes);
+    free(counts);
+    return status;
+}
+
+static ddpm_status read_map(const source *f, statistics *s)
+{
+    double *total = NULL;
+    const size_t k = s->map.k = s->whole.dims;
+    DDPM_TRY(read_sizes(f, s));
+    ddpm_status status = read_reals(f, "axes", 2, (size_t[2]){ k, s->map.dims }, &s->map.axes);
     if (status == DDPM_OK) status = read_reals(f, "centre", 1, (size_t[2]){ s->map.dims, 0 }, &s->map.mean);
-    if (status == DDPM_OK) status = read_reals(f, "variance", 1, (size_t[2]){ s->dims, 0 }, &s->map.variance);
+    if (status == DDPM_OK) status = read_reals(f, "variance", 1, (size_t[2]){ k, 0 }, &s->map.variance);
     if (status == DDPM_OK) status = read_reals(f, "total_variance", 1, (size_t[2]){ 1, 0 }, &total);
     if (status == DDPM_OK) s->map.total = total[0];
-    free(counts);
     free(total);
     return status;
 }
 
-ddpm_status statistics_read(const char *path, bool spatial, statistics *s)
+static ddpm_status read_count(const source *f, statistics *s)
+{
+    double *count = NULL;
+    ddpm_status status = read_reals(f, "count", 1, (size_t[2]){ 1, 0 }, &count);
+    if (status == DDPM_OK && (count[0] < 1 || count[0] > MOST_IMAGES)) status = ddpm_fail(DDPM_EFORMAT, "%s: \"count\" must be a number of images", f->path);
+    if (status == DDPM_OK) s->count = (int64_t)count[0];
+    free(count);
+    return status;
+}
+
+static ddpm_status read_whole(const source *f, statistics *s)
+{
+    DDPM_TRY(read_gaussian(f, "mu", "sigma", &s->whole));
+    if (npz_reader_has(f->z, "axes")) DDPM_TRY(read_map(f, s));
+    else if (npz_reader_has(f->z, "count")) DDPM_TRY(read_count(f, s));
+    s->has_spatial = npz_reader_has(f->z, "mu_s");
+    return features_read_space(f->z, f->path, s->space);
+}
+
+ddpm_status statistics_read(const char *path, statistics *s)
 {
     source f = { .path = path };
     *s = (statistics){ 0 };
     DDPM_TRY(npz_reader_open(path, &f.z));
-    ddpm_status status = DDPM_OK;
-    if (!spatial || npz_reader_has(f.z, "mu_s")) status = read_gaussian(&f, spatial, s);
-    if (status == DDPM_OK && !spatial) status = read_map(&f, s);
-    if (status == DDPM_OK) status = features_read_space(f.z, path, s->space);
+    const ddpm_status status = read_whole(&f, s);
+    npz_reader_free(f.z);
+    return status;
+}
+
+ddpm_status statistics_read_spatial(const char *path, statistics *s)
+{
+    source f = { .path = path };
+    gaussian_free(&s->spatial);
+    DDPM_TRY(npz_reader_open(path, &f.z));
+    const ddpm_status status = read_gaussian(&f, "mu_s", "sigma_s", &s->spatial);
     npz_reader_free(f.z);
     return status;
 }
 
 void statistics_free(statistics *s)
 {
-    free(s->mean);
-    free(s->covariance);
+    gaussian_free(&s->whole);
+    gaussian_free(&s->spatial);
     pca_free(&s->map);
     *s = (statistics){ 0 };
 }
 
-/* --- writing --------------------------------------------------------------------------------- */
-
-static ddpm_status write_space(npz_writer *w, const statistics *s)
+ddpm_status gaussian_new(size_t dims, gaussian *g)
 {
-    const int64_t length = (int64_t)strlen(s->space);
-    return length ? npz_writer_add(w, "space", "|u1", &length, 1, s->space) : DDPM_OK;
+    *g = (gaussian){ dims, calloc(dims, sizeof *g->mean), calloc(dims * dims, sizeof *g->covariance) };
+    if (g->mean && g->covariance) return DDPM_OK;
+    gaussian_free(g);
+    return ddpm_fail(DDPM_ENOMEM, "no memory for the covariance of %zu features", dims);
 }
 
-static ddpm_status write_arrays(npz_writer *w, const statistics *s)
+void gaussian_free(gaussian *g)
 {
-    const int64_t k = (int64_t)s->dims, pixels = (int64_t)s->map.dims, one = 1, five = 5;
+    free(g->mean);
+    free(g->covariance);
+    *g = (gaussian){ 0 };
+}
+
+/* --- writing --------------------------------------------------------------------------------- */
+
+static ddpm_status write_gaussian(npz_writer *w, const char *mu, const char *sigma, const gaussian *g)
+{
+    const int64_t k = (int64_t)g->dims;
+    DDPM_TRY(npz_writer_add(w, mu, "<f8", &k, 1, g->mean));
+    return npz_writer_add(w, sigma, "<f8", (int64_t[]){ k, k }, 2, g->covariance);
+}
+
+static ddpm_status write_map(npz_writer *w, const statistics *s)
+{
+    const int64_t k = (int64_t)s->whole.dims, pixels = (int64_t)s->map.dims, one = 1, five = 5;
     const double images[5] = { (double)s->count, (double)s->fitted, s->h, s->w, s->c };
-    DDPM_TRY(npz_writer_add(w, "mu", "<f8", &k, 1, s->mean));
-    DDPM_TRY(npz_writer_add(w, "sigma", "<f8", (int64_t[]){ k, k }, 2, s->covariance));
-    DDPM_TRY(write_space(w, s));
-    if (!s->map.axes) return DDPM_OK;
     DDPM_TRY(npz_writer_add(w, "axes", "<f8", (int64_t[]){ k, pixels }, 2, s->map.axes));
     DDPM_TRY(npz_writer_add(w, "centre", "<f8", &pixels, 1, s->map.mean));
     DDPM_TRY(npz_writer_add(w, "variance", "<f8", &k, 1, s->map.variance));
     DDPM_TRY(npz_writer_add(w, "total_variance", "<f8", &one, 1, &s->map.total));
     return npz_writer_add(w, "images", "<f8", &five, 1, images);
+}
+
+static ddpm_status write_arrays(npz_writer *w, const statistics *s)
+{
+    const int64_t length = (int64_t)strlen(s->space), one = 1;
+    const double count = (double)s->count;
+    DDPM_TRY(write_gaussian(w, "mu", "sigma", &s->whole));
+    if (s->spatial.dims) DDPM_TRY(write_gaussian(w, "mu_s", "sigma_s", &s->spatial));
+    if (length) DDPM_TRY(npz_writer_add(w, "space", "|u1", &length, 1, s->space));
+    if (s->map.axes) return write_map(w, s);
+    return s->count ? npz_writer_add(w, "count", "<f8", &one, 1, &count) : DDPM_OK;
 }
 
 ddpm_status statistics_write(const char *path, const statistics *s)
@@ -182,83 +238,13 @@ ddpm_status statistics_write(const char *path, const statistics *s)
 
 /* --- two files --------------------------------------------------------------------------------- */
 
-static ddpm_status distance(const statistics *a, const statistics *b, frechet_result *r)
+ddpm_status statistics_same_space(const char *a_path, const statistics *a, const char *b_path, const statistics *b)
 {
-    frechet_target *t = NULL;
-    DDPM_TRY(frechet_target_new(b->dims, b->mean, b->covariance, &t));
-    const ddpm_status s = frechet_distance(t, a->mean, a->covariance, r);
-    frechet_target_free(t);
-    return s;
-}
-
-/* The same space: as many numbers, the same name or none, and the same axes where either file has axes. */
-static ddpm_status check_same_space(const char *a_path, const statistics *a, const char *b_path, const statistics *b)
-{
-    if (a->dims != b->dims)
-        return ddpm_fail(DDPM_EINVAL, "%s is of %zu features and %s of %zu; distances exist only within one space", a_path, a->dims, b_path, b->dims);
-    const size_t n = a->dims * a->map.dims;
+    if (a->whole.dims != b->whole.dims)
+        return ddpm_fail(DDPM_EINVAL, "%s is of %zu features and %s of %zu; distances exist only within one space", a_path, a->whole.dims, b_path, b->whole.dims);
+    const size_t n = a->whole.dims * a->map.dims;
     const bool mapped = a->map.axes && b->map.axes, same = mapped && a->map.dims == b->map.dims && !memcmp(a->map.axes, b->map.axes, n * sizeof *a->map.axes) &&
                                                            !memcmp(a->map.mean, b->map.mean, a->map.dims * sizeof *a->map.mean);
     if (same || (!a->map.axes && !b->map.axes)) return features_same_names(a_path, a->space, b_path, b->space);
     return ddpm_fail(DDPM_EINVAL, "%s and %s are of different features (their axes differ); measure one set of images against the other's statistics", a_path, b_path);
-}
-
-/* mapped: the features are ours. count: images of a and b, 0 where the file does not say. */
-typedef struct { frechet_result r; size_t dims; bool mapped; int64_t count[2]; char space[FEATURES_SPACE_SIZE]; } pair_result;
-
-static ddpm_status measure_pair(const char *a_path, const char *b_path, bool spatial, pair_result *p)
-{
-    statistics a = { 0 }, b = { 0 };
-    ddpm_status s = statistics_read(a_path, spatial, &a);
-    if (s == DDPM_OK) s = statistics_read(b_path, spatial, &b);
-    if (s == DDPM_OK && a.dims && b.dims) {
-        s = check_same_space(a_path, &a, b_path, &b);
-        if (s == DDPM_OK) s = distance(&a, &b, &p->r);
-        p->dims = a.dims;
-        p->mapped = a.map.axes != NULL;
-        p->count[0] = a.count;
-        p->count[1] = b.count;
-        memcpy(p->space, a.space, sizeof p->space);
-    }
-    statistics_free(&a);
-    statistics_free(&b);
-    return s;
-}
-
-static ddpm_status print(const char *a, const char *b, const pair_result *whole, const pair_result *spatial, char **text)
-{
-    size_t size;
-    FILE *f = open_memstream(text, &size);
-    if (!f) return ddpm_fail(DDPM_ENOMEM, "no memory for the result");
-    fprintf(f, "Frechet distance %.4f of the statistics in %s and %s, %zu features\n", whole->r.distance, a, b, whole->dims);
-    fprintf(f, "  of this %.4f is the distance of the means\n", whole->r.of_means);
-    eval_print_clamped(f, &whole->r, SIZE_MAX, whole->dims);
-    if (whole->space[0]) fprintf(f, "The features are of the space %s.\n", whole->space);
-    if (spatial->dims) fprintf(f, "spatial features (sFID): %.4f, %zu features\n", spatial->r.distance, spatial->dims);
-    if (whole->mapped) fprintf(f, "This is not an FID: the features are principal components of the pixels.\n");
-    else if (whole->space[0]) fprintf(f, features_are_inception(whole->space) ? "This is an FID.\n" : "This is not an FID.\n");
-    else fprintf(f, "This is an FID where both files are of the same Inception network; the files do not say.\n");
-    return fclose(f) == 0 ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for the result");
-}
-
-ddpm_status statistics_compare(const char *a, const char *b, char **text, json **summary)
-{
-    pair_result whole = { .dims = 0 }, spatial = { .dims = 0 };
-    if (!statistics_is(b)) return ddpm_fail(DDPM_EINVAL, "%s holds statistics (mu, sigma), %s does not; give images as the first, or statistics for both", a, b);
-    DDPM_TRY(measure_pair(a, b, false, &whole));
-    DDPM_TRY(measure_pair(a, b, true, &spatial));
-    DDPM_TRY(print(a, b, &whole, &spatial, text));
-    if (!summary) return DDPM_OK;
-    json *o = *summary = json_new_object();
-    json_put_string(o, "schema", "ddpm-eval-statistics-1");
-    json_put_string(o, "samples", a);
-    json_put_string(o, "reference", b);
-    json_put(o, "space", whole.space[0] ? json_new_string(whole.space) : json_new_null());
-    json_put_int(o, "features", (int64_t)whole.dims);
-    json_put_real(o, "frechet", whole.r.distance);
-    json_put_real(o, "of_means", whole.r.of_means);
-    json_put_real(o, "clamped", whole.r.clamped);
-    json_put_int(o, "n_samples", whole.count[0]);
-    json_put_int(o, "n_reference", whole.count[1]);
-    return json_put(o, "frechet_spatial", spatial.dims ? json_new_real(spatial.r.distance) : json_new_null());
 }

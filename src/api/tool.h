@@ -29,11 +29,17 @@ ddpm_status tool_train(settings *s, const char *data, const char *command, const
 /* `ddpm sample MODEL -o OUT`. */
 ddpm_status tool_sample(settings *s, const char *model, const tool_events *ev, json **summary);
 
-/* `ddpm nll MODEL DATA`: bits per dimension; -o FILE.csv or FILE.npz for every image, FILE.svg for charts over t. */
+/* `ddpm nll MODEL DATA`: bits per dimension; -o FILE.csv or FILE.npz for every image, FILE.svg or FILE.png for charts over t. */
 ddpm_status tool_nll(settings *s, const char *model, const char *data, const tool_events *ev, char **text, json **summary);
 
 /* `ddpm eval SAMPLES REFERENCE`: how far two sets are apart: images, each a DATA argument or an .npz, or features or statistics in .npz. */
 ddpm_status tool_eval(settings *s, const char *samples, const char *reference, const tool_events *ev, char **text, json **summary);
+
+/* `ddpm eval MODEL REFERENCE --sweep "steps=10,20 eta=0,1"`: that, for images drawn with every combination; -o FILE.csv keeps them cell by cell. */
+ddpm_status tool_sweep(const settings *s, const char *model, const char *reference, const tool_events *ev, char **text, json **summary);
+
+/* `ddpm features DATA -o FILE.npz`: features of images, or of a part of them, for `ddpm eval`. */
+ddpm_status tool_features(settings *s, const char *data, const tool_events *ev, char **text, json **summary);
 
 /* `ddpm progressive MODEL DATA -o FOLDER`: pictures of the chain, and the rate-distortion curve. */
 ddpm_status tool_progressive(settings *s, const char *model, const char *data, const tool_events *ev, char **text, json **summary);
@@ -66,7 +72,7 @@ ddpm_status tool_info(settings *s, const char *path, char **text, json **summary
 /* `ddpm plan train DATA ...` or `plan sample MODEL ...`: memory, disk and time before anything runs. */
 ddpm_status tool_plan(settings *s, const char *command, const char *subject, char **text, json **summary);
 
-/* `ddpm plot RUN...`: the curves of runs, from their log.jsonl, as one SVG: -o FILE.svg, or RUN/curves.svg of a single run. */
+/* `ddpm plot RUN...`: the curves of runs, from their log.jsonl, as one picture: -o FILE.svg or FILE.png, or RUN/curves.svg of a single run. */
 ddpm_status tool_plot(const settings *s, const char *const *runs, int count, char **text, json **summary);
 
 /* `ddpm bench`: a training step and a forward pass of a preset, next to this machine's ceilings. */

@@ -60,6 +60,26 @@ static ddpm_status adopt_run(train_session *t)
     return DDPM_OK;
 }
 
+/* The number of classes that the network is asked for or tells apart, and their names. */
+static ddpm_status adopt_classes(train_session *t, const char *data)
+{
+    settings_values *v = &t->s->v;
+    const int classes = dataset_n_classes(t->data);
+    int *wanted = v->class_cond ? &v->num_classes : &v->classes_out;
+    if (!v->class_cond && !v->classes_out) return DDPM_OK;
+    if (v->class_cond && !classes) return ddpm_fail(DDPM_EINVAL, "--class_cond needs labels, and %s has none; see --labels", data);
+    if (!v->class_cond && classes < 2)
+        return ddpm_fail(DDPM_EINVAL, "a classifier learns to tell the classes of images apart, and %s has %s; see --labels", data, classes ? "only one" : "no labels");
+    if (*wanted > 0 && classes > *wanted)
+        return ddpm_fail(DDPM_EINVAL, "%s has %d classes, the network %d; raise --%s", data, classes, *wanted, v->class_cond ? "num_classes" : "classes_out");
+    if (*wanted <= 0) *wanted = classes;
+    t->class_names = calloc((size_t)classes, sizeof *t->class_names);
+    if (!t->class_names) return ddpm_fail(DDPM_ENOMEM, "no memory for the class names");
+    for (int i = 0; i < classes; i++) t->class_names[i] = (char *)dataset_class_name(t->data, i);
+    t->n_class_names = classes == *wanted ? classes : 0;      /* a model has a name for every class, or none */
+    return DDPM_OK;
+}
+
 static ddpm_status open_data(train_session *t, const char *data)
 {
     settings_values *v = &t->s->v;
@@ -68,16 +88,7 @@ static ddpm_status open_data(train_session *t, const char *data)
     DDPM_TRY(dataset_open(data, &o, &t->data));
     if (!v->image_size.n) v->image_size = (int_list){ 2, { dataset_height(t->data), dataset_width(t->data) } };
     if (!v->channels) v->channels = dataset_channels(t->data);
-    const int classes = dataset_n_classes(t->data);
-    if (v->class_cond && !classes) return ddpm_fail(DDPM_EINVAL, "--class_cond needs labels, and %s has none; see --labels", data);
-    if (v->class_cond && v->num_classes && classes > v->num_classes)
-        return ddpm_fail(DDPM_EINVAL, "%s has %d classes, the network %d; raise --num_classes", data, classes, v->num_classes);
-    if (v->class_cond && !v->num_classes) v->num_classes = classes;
-    t->class_names = calloc((size_t)(classes ? classes : 1), sizeof *t->class_names);
-    if (!t->class_names) return ddpm_fail(DDPM_ENOMEM, "no memory for the class names");
-    for (int i = 0; v->class_cond && i < classes; i++) t->class_names[i] = (char *)dataset_class_name(t->data, i);
-    t->n_class_names = v->class_cond ? classes : 0;
-    return DDPM_OK;
+    return adopt_classes(t, data);
 }
 
 /* lr_anneal_steps is improved-diffusion's only stop, and here one when --steps is not given. */
@@ -131,7 +142,7 @@ static trainer_config trainer_settings(const train_session *t)
                          .schedule = (rate_schedule)(v->lr_schedule - LR_CONSTANT), .anneal_steps = v->lr_anneal_steps, .warmup_steps = v->lr_warmup,
                          .clip = v->grad_clip, .n_ema = v->ema_rate.n, .ema_warmup = v->ema_warmup, .batch = v->batch_size, .leaves = v->leaves,
                          .chunk = train_chunk(t->s), .microbatch = v->microbatch, .microbatch_sum = v->microbatch_reduce == REDUCE_SUM,
-                         .label_dropout = v->label_dropout, .min_snr_gamma = v->min_snr_gamma, .small_size = v->small_size, .seed = (uint64_t)v->seed };
+                         .label_dropout = v->label_dropout, .min_snr_gamma = v->min_snr_gamma, .small_size = v->small_size, .clean = !v->noised, .seed = (uint64_t)v->seed };
     for (int k = 0; k < v->ema_rate.n; k++) c.ema_rate[k] = v->ema_rate.v[k];
     return c;
 }
@@ -277,12 +288,14 @@ static void warn_other_bits(const train_session *t)
 
 static ddpm_status tell(const train_session *t, const char *data)
 {
-    char text[512];
+    const bool classifier = t->s->v.classes_out > 0;
+    char text[512], aim[64];
+    snprintf(aim, sizeof aim, "%s%s", classifier ? "classifier of " : "loss ", classifier ? t->s->v.noised ? "noisy images" : "clean images" : loss_type_name(settings_loss(t->s)));
     dataset_describe(t->data, text, sizeof text);
     tool_message(t->ev, "data %s: %s", data, text);
     for (int i = 0; i < t->n_class_names && i < 20; i++) tool_message(t->ev, "  class %d: %s", i, t->class_names[i]);
-    tool_message(t->ev, "network of %zu parameters, T = %d, loss %s; on %s with %s kernels, %d threads, %s (%s)",
-                 nn_params_total(trainer_get_state(t->tr)->params), t->p.s->T, loss_type_name(settings_loss(t->s)), t->e.backend->name,
+    tool_message(t->ev, "network of %zu parameters, T = %d, %s; on %s with %s kernels, %d threads, %s (%s)",
+                 nn_params_total(trainer_get_state(t->tr)->params), t->p.s->T, aim, t->e.backend->name,
                  t->e.backend->isa, pool_threads(t->e.threads), engine_precision(&t->e), t->e.reason);
     tool_message(t->ev, "weights, averages, gradients and activations: %.0f MB; `ddpm plan train` counts the whole process", (double)trainer_bytes(t->tr) / 1e6);
     return DDPM_OK;
@@ -299,6 +312,7 @@ static ddpm_status prepare(train_session *t, const char *data, const char *comma
     DDPM_TRY(build_trainer(t));
     DDPM_TRY(split_data(t));
     DDPM_TRY(build_loaders(t));
+    DDPM_TRY(train_evaluation_new(t));
     DDPM_TRY(start(t));
     DDPM_TRY(train_hooks_new(t));
     if (t->resuming) warn_other_bits(t);
@@ -311,7 +325,7 @@ static ddpm_status run(train_session *t)
     const settings_values *v = &t->s->v;
     run_config c = { .tr = t->tr, .data = t->loader, .log = t->log, .batch = v->batch_size, .steps = v->steps ? v->steps : v->lr_anneal_steps,
                      .hours = v->hours, .log_every = v->log_interval, .save_every = v->save_interval, .draw_every = v->sample_interval,
-                     .val_every = v->val_interval, .labelled = v->class_cond, .best_val = &t->best_val,
+                     .val_every = v->val_interval, .eval_every = v->eval_every, .labelled = settings_classes(t->s) > 0, .best_val = &t->best_val,
                      .saved = t->last[0] ? trainer_get_state(t->tr)->step : -1, .last_checkpoint = t->last };
     const int64_t done = trainer_get_state(t->tr)->step;
     if (c.steps && done >= c.steps) tool_message(t->ev, "step %lld of %lld is done; a larger --steps goes on", (long long)done, (long long)c.steps);
@@ -339,7 +353,7 @@ static json *time_document(const train_session *t)
 static void tell_time(const train_session *t)
 {
     static const char *const words[RUN_ACTIVITIES] = { [DOING_STEP] = "training steps", [DOING_WAIT] = "waiting for data", [DOING_VALIDATE] = "validating",
-                                                       [DOING_SAVE] = "saving", [DOING_DRAW] = "drawing samples", [DOING_LOG] = "logging" };
+                                                       [DOING_SAVE] = "saving", [DOING_DRAW] = "drawing samples", [DOING_EVALUATE] = "evaluating", [DOING_LOG] = "logging" };
     const double all = t->startup + t->times.total;
     char text[400];
     int used = snprintf(text, sizeof text, "%.1f s: start-up %.1f %%", all, 100 * t->startup / all);
@@ -385,6 +399,7 @@ ddpm_status tool_train(settings *s, const char *data, const char *command, const
     train_session *t = calloc(1, sizeof *t);
     if (!t) return ddpm_fail(DDPM_ENOMEM, "no memory for a run");
     t->s = s;
+    t->data_word = data;
     t->ev = ev;
     t->begun = clock_now();
     ddpm_status status = prepare(t, data, command);

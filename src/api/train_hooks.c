@@ -147,59 +147,69 @@ static ddpm_status draw(void *ctx, int64_t step)
 
 /* --- held-out loss --------------------------------------------------------------------- */
 
-typedef struct { float *xt, *noise, *out, *t, *condition; } val_buffers;
+void train_noise_held_out(const train_session *t, const loader_batch *b, int n, int64_t first, const val_buffers *w)
+{
+    const size_t len = image_len(t);
+    for (int i = 0; i < n; i++) {
+        const rng_address a = { 0, RNG_VAL, 0, (uint64_t)(first + i) };
+        w->row[i] = (int)rng_below(a, 0, (uint64_t)t->p.s->T);
+        w->t[i] = process_model_t(&t->p, w->row[i]);
+        rng_normals((rng_address){ 0, RNG_VAL, 1, (uint64_t)(first + i) }, 0, len, w->noise + (size_t)i * len);
+        q_sample(t->p.s, w->row[i], len, b->x + (size_t)i * len, w->noise + (size_t)i * len, w->xt + (size_t)i * len);
+    }
+}
 
-/* Sum of the losses of the first n images of a batch, with noise and t that are the same every time. */
-static ddpm_status val_batch(train_session *t, const loader_batch *b, int n, int64_t first, val_buffers *w, double *sum)
+/* Adds the losses of the first n images of a batch to the sum. */
+static ddpm_status judge_images(train_session *t, const loader_batch *b, int n, int64_t first, val_buffers *w, run_validation *sum)
 {
     const settings_values *v = &t->s->v;
     const size_t len = image_len(t), wide = nn_image_len(denoiser_unet(t->net)->out->shape);
     predictor net = { .net = t->net, .weights = t->averaged, .p = &t->p, .condition = w->condition, .conditions = n };
-    int *row = malloc((size_t)n * sizeof *row);
-    if (!row) return ddpm_fail(DDPM_ENOMEM, "no memory for the validation");
-    for (int i = 0; i < n; i++) {
-        const rng_address a = { 0, RNG_VAL, 0, (uint64_t)(first + i) };
-        row[i] = (int)rng_below(a, 0, (uint64_t)t->p.s->T);
-        w->t[i] = process_model_t(&t->p, row[i]);
-        rng_normals((rng_address){ 0, RNG_VAL, 1, (uint64_t)(first + i) }, 0, len, w->noise + (size_t)i * len);
-        q_sample(t->p.s, row[i], len, b->x + (size_t)i * len, w->noise + (size_t)i * len, w->xt + (size_t)i * len);
-    }
+    train_noise_held_out(t, b, n, first, w);
     ddpm_status s = w->condition ? make_conditions(t, b->x, n, w->condition) : DDPM_OK;
     if (s == DDPM_OK) s = predictor_denoise(&net, n, w->t, v->class_cond ? b->label : NULL, w->xt, w->out);
     for (int i = 0; i < n && s == DDPM_OK; i++) {
         const size_t at = (size_t)i;
-        const loss_input li = { .p = &t->p, .type = settings_loss(t->s), .i = row[i], .dims = { v->image_size.v[0] * v->image_size.v[1], v->channels },
+        const loss_input li = { .p = &t->p, .type = settings_loss(t->s), .i = w->row[i], .dims = { v->image_size.v[0] * v->image_size.v[1], v->channels },
                                 .x0 = b->x + at * len, .xt = w->xt + at * len, .noise = w->noise + at * len, .out = w->out + at * wide };
         loss_terms terms;
         loss_eval(&li, &terms, NULL);
-        *sum += terms.loss;
+        sum->loss += terms.loss;
     }
-    free(row);
     predictor_free(&net);
     return s;
 }
 
-static ddpm_status validate(void *ctx, double *loss)
+/* Sums become means; what is no measure of this kind of network stays unknown. */
+static run_validation mean_of(const train_session *t, run_validation sum)
+{
+    const double n = (double)t->n_val;
+    if (!t->s->v.classes_out) sum.top1 = sum.top5 = sum.clean_top1 = -n;
+    return (run_validation){ sum.loss / n, sum.top1 / n, sum.top5 / n, sum.clean_top1 / n };
+}
+
+static ddpm_status validate(void *ctx, run_validation *v)
 {
     train_session *t = ctx;
     const bool up = t->s->v.small_size > 0;
     const size_t n = (size_t)t->val_batch, len = image_len(t), wide = nn_image_len(denoiser_unet(t->net)->out->shape);
-    val_buffers w = { malloc(n * len * 4), malloc(n * len * 4), malloc(n * wide * 4), malloc(n * 4), up ? malloc(n * len * 4) : NULL };
-    ddpm_status s = w.xt && w.noise && w.out && w.t && (w.condition || !up) ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for the validation");
-    double sum = 0;
+    val_buffers w = { malloc(n * sizeof(int)), malloc(n * len * 4), malloc(n * len * 4), malloc(n * wide * 4), malloc(n * 4), up ? malloc(n * len * 4) : NULL };
+    ddpm_status s = w.row && w.xt && w.noise && w.out && w.t && (w.condition || !up) ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for the validation");
+    run_validation sum = { 0 };
     nn_weights_pack(t->averaged, t->e.threads);
     for (int64_t first = 0; first < t->n_val && s == DDPM_OK; first += t->val_batch) {
         loader_batch b;
         const int64_t left = t->n_val - first;
         s = loader_next(t->val_loader, (uint64_t)(first / t->val_batch), &b);
-        if (s == DDPM_OK) s = val_batch(t, &b, left < t->val_batch ? (int)left : t->val_batch, first, &w, &sum);
+        if (s == DDPM_OK) s = (t->s->v.classes_out ? train_judge_classes : judge_images)(t, &b, left < t->val_batch ? (int)left : t->val_batch, first, &w, &sum);
     }
+    free(w.row);
     free(w.xt);
     free(w.noise);
     free(w.out);
     free(w.t);
     free(w.condition);
-    *loss = sum / (double)t->n_val;
+    *v = mean_of(t, sum);
     return s;
 }
 
@@ -218,8 +228,11 @@ static void progress(void *ctx, const run_progress *p)
 
 static run_request request(void *ctx)
 {
-    const train_session *t = ctx;
-    return t->ev->request ? t->ev->request(t->ev->ctx) : RUN_GO_ON;
+    train_session *t = ctx;
+    const run_request r = t->ev->request ? t->ev->request(t->ev->ctx) : RUN_GO_ON;
+    const bool later = t->save_later;
+    t->save_later = false;
+    return r == RUN_GO_ON && later ? RUN_SAVE : r;
 }
 
 ddpm_status train_hooks_new(train_session *t)
@@ -229,17 +242,19 @@ ddpm_status train_hooks_new(train_session *t)
     settings_defaults(&defaults);
     snprintf(t->provenance, sizeof t->provenance, "ddpm %s, data %s, precision %s, isa %s, seed %lld", DDPM_VERSION, dataset_name(t->data),
              engine_precision(&t->e), t->e.backend->isa, (long long)t->s->v.seed);
-    t->hooks = (run_hooks){ .ctx = t, .save = save, .request = request, .progress = progress, .draw = t->s->v.sample_interval > 0 ? draw : NULL,
+    t->hooks = (run_hooks){ .ctx = t, .save = save, .request = request, .progress = progress, .draw = t->s->v.sample_interval > 0 && !t->s->v.classes_out ? draw : NULL,
                             .validate = t->n_val ? validate : NULL };
-    if (!t->hooks.draw && !t->hooks.validate) return DDPM_OK;
+    if (t->evaluation) t->hooks.evaluate = train_evaluate;
+    if (!t->hooks.draw && !t->hooks.validate && !t->evaluation) return DDPM_OK;
     DDPM_TRY(settings_set(&defaults, "compat", "none", ORIGIN_COMMAND_LINE));     /* a grid must not cost a whole chain */
-    DDPM_TRY(sampling_new(t->s, &defaults, &t->how));
+    if (t->hooks.draw) DDPM_TRY(sampling_new(t->s, &defaults, &t->how));
     DDPM_TRY(denoiser_new(&net, t->e.backend, t->e.threads, t->e.dtype, NN_INFER, train_chunk(t->s), &t->net));
     return nn_weights_new(denoiser_graph(t->net), t->e.backend, trainer_get_state(t->tr)->ema[0], false, &t->averaged);
 }
 
 void train_hooks_free(train_session *t)
 {
+    train_evaluation_free(t);
     nn_weights_free(t->averaged);
     denoiser_free(t->net);
     sampling_free(&t->how);

@@ -13,6 +13,7 @@ static const row FIXED[] = {
     { "input_blocks.0.0", { "conv_in",      "conv_in",                 "conv_in" } },
     { "out.0",            { "norm_out",     "conv_norm_out",           "conv_norm_out" } },
     { "out.2",            { "conv_out",     "conv_out",                "conv_out" } },
+    { "out.3",            { NULL,           "class_out",               "class_out" } },
     { 0 }
 };
 

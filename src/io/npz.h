@@ -19,6 +19,9 @@
 
 typedef struct npz_writer npz_writer;
 
+/* Arrays of so many bytes together fit for certain. */
+#define NPZ_MAX_BYTES INT64_C(4000000000)
+
 ddpm_status npz_writer_open(const char *path, npz_writer **w);
 
 /* Add array `name` (no '/'; ".npy" is appended), C order. descr is numpy's:
@@ -26,6 +29,15 @@ ddpm_status npz_writer_open(const char *path, npz_writer **w);
  * is not kept. Too large or a name used twice: DDPM_EINVAL. */
 ddpm_status npz_writer_add(npz_writer *w, const char *name, const char *descr,
                            const int64_t *shape, int ndim, const void *data);
+
+/* An array whose rows come a few at a time, beside others that grow too: its bytes lie in a file without a name, in the folder of `path`,
+ * until it is complete. Rows of `columns` numbers; columns 0: an array of one dimension. EIO: that file cannot be made or written. */
+typedef struct npz_rows npz_rows;
+
+ddpm_status npz_rows_new(const char *path, const char *descr, int64_t columns, npz_rows **r);
+void        npz_rows_free(npz_rows *r);                                             /* NULL ok */
+ddpm_status npz_rows_add(npz_rows *r, const void *data, int64_t n);
+ddpm_status npz_writer_add_rows(npz_writer *w, const char *name, npz_rows *r);      /* all that came */
 
 /* Both free the writer, also on failure; abort leaves no file. */
 ddpm_status npz_writer_finish(npz_writer *w);

@@ -136,7 +136,8 @@ static bool take_descr(scanner *s, npz_array *a)
     if (!take(s, "'")) return false;
     const char *end = memchr(s->at, '\'', (size_t)(s->end - s->at));
     if (!end) return false;
-    if (end - s->at == 3) memcpy(a->descr, s->at, 3);      /* others stay empty, which is no type */
+    const size_t n = (size_t)(end - s->at);
+    if (n == 2 || n == 3) memcpy(a->descr, s->at, n);      /* others stay empty, which is no type */
     s->at = end + 1;
     return true;
 }
@@ -222,6 +223,7 @@ ddpm_status npz_reader_get(npz_reader *r, const char *name, npz_array *a)
     DDPM_TRY(record_bytes(r, e, &npy));
     *a = (npz_array){ 0 };
     if (!find_header(npy, e->size, &s) || !take_header(&s, a, &k)) return bad_record(r, e, "it does not begin with the header of a .npy");
+    if (!strcmp(a->descr, "|O")) return bad_record(r, e, "its type is not a number but |O, Python objects that were pickled; those are never loaded");
     if (!known_type(a->descr)) return bad_record(r, e, "its type is not one of u1, i1, i4, i8, f2, f4, f8 in little-endian order");
     if (k.fortran) return bad_record(r, e, "it is in Fortran order; save it again after numpy.ascontiguousarray");
     a->data = (const uint8_t *)s.end;

@@ -10,6 +10,7 @@ static ddpm_status open_model(ddpm_model *m, const char *spec, const settings *r
 {
     m->weights = request->v.weights;
     DDPM_TRY(model_open_with(spec, m->weights, request, &m->file));
+    DDPM_TRY(model_check_draws(m->file));
     m->d = model_describe(m->file);
     m->net = settings_unet(&m->d->s);
     m->parameters = unet_parameters(&m->net);

@@ -10,7 +10,8 @@
 typedef struct {
     const bootstrap_input *in;
     int       first;
-    moments **of;           /* [together] */
+    moments **of;           /* [together]                */
+    double   *row;          /* [together,dims] of doubles */
 } batch;
 
 static void resample(void *ctx, int task, int worker)
@@ -19,8 +20,13 @@ static void resample(void *ctx, int task, int worker)
     const batch *b = ctx;
     const bootstrap_input *in = b->in;
     const rng_address at = { in->seed, RNG_BOOTSTRAP, (uint64_t)(b->first + task), 0 };
+    const metric_rows *rows = in->rows;
+    double *row = b->row + (size_t)task * rows->dims;
     moments_clear(b->of[task]);
-    for (size_t i = 0; i < in->n; i++) moments_add(b->of[task], in->rows + rng_below(at, i, in->n) * in->dims, 1);
+    for (size_t i = 0; i < rows->n; i++) {
+        metric_rows_read(rows, rng_below(at, i, rows->n), row);
+        moments_add(b->of[task], row, 1);
+    }
 }
 
 static ddpm_status run(batch *b, int together, const frechet_target *t, int replicates, double *mean, double *covariance, double *distance)
@@ -43,13 +49,15 @@ static ddpm_status run(batch *b, int together, const frechet_target *t, int repl
 ddpm_status bootstrap_frechet(const bootstrap_input *in, const frechet_target *t, int replicates, double *distance)
 {
     const int together = pool_threads(in->threads);
-    double *mean = calloc(in->dims, sizeof *mean), *covariance = calloc(in->dims * in->dims, sizeof *covariance);
-    batch b = { .in = in, .of = calloc((size_t)together, sizeof *b.of) };
-    ddpm_status status = mean && covariance && b.of ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory to resample %zu rows", in->n);
-    for (int i = 0; i < together && status == DDPM_OK; i++) status = moments_new(in->dims, NULL, &b.of[i]);
+    const size_t dims = in->rows->dims;
+    double *mean = calloc(dims, sizeof *mean), *covariance = calloc(dims * dims, sizeof *covariance);
+    batch b = { .in = in, .of = calloc((size_t)together, sizeof *b.of), .row = calloc((size_t)together * dims, sizeof *b.row) };
+    ddpm_status status = mean && covariance && b.of && b.row ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory to resample %zu rows", in->rows->n);
+    for (int i = 0; i < together && status == DDPM_OK; i++) status = moments_new(dims, NULL, &b.of[i]);
     if (status == DDPM_OK) status = run(&b, together, t, replicates, mean, covariance, distance);
     for (int i = 0; b.of && i < together; i++) moments_free(b.of[i]);
     free(b.of);
+    free(b.row);
     free(mean);
     free(covariance);
     return status;

@@ -11,6 +11,7 @@
 
 #include "base/pool.h"
 #include "metrics/frechet.h"
+#include "metrics/rows.h"
 
 /* Ascending, for metrics_quantile: of values sorted, linear between them as numpy's percentile; q in [0,1], n >= 1. */
 void   metrics_sort(double *values, size_t n);
@@ -18,9 +19,9 @@ double metrics_quantile(const double *sorted, size_t n, double q);
 
 typedef ddpm_status (*bootstrap_stop)(void *ctx, int done);
 
-/* distance[replicates]: that of replicate b of rows[n,dims], n >= 2, to `t`. Between replicates
+/* distance[replicates]: that of replicate b of the rows, at least 2, to `t`. Between replicates
  * `stop` (may be NULL) is asked with `ctx` and the number done; a failure ends the work. */
-typedef struct { const double *rows; size_t n, dims; uint64_t seed; pool *threads; bootstrap_stop stop; void *ctx; } bootstrap_input;
+typedef struct { const metric_rows *rows; uint64_t seed; pool *threads; bootstrap_stop stop; void *ctx; } bootstrap_input;
 ddpm_status bootstrap_frechet(const bootstrap_input *in, const frechet_target *t, int replicates, double *distance);
 
 typedef struct {

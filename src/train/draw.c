@@ -1,6 +1,5 @@
 #include "train/draw.h"
 
-#include "diffusion/guidance.h"
 #include "io/image.h"
 
 #include <assert.h>
@@ -14,13 +13,21 @@ typedef struct {
     size_t            image;
     predictor         net;
     classifier_free   free;
+    classifier_guided guided;
+    process           p;             /* the sampler's */
 } draw_context;
+
+static ddpm_status predict(void *ctx, int n, const float *t, const int *y, const float *x, float *out)
+{
+    draw_context *c = ctx;
+    return c->d->guidance == 1 ? predictor_denoise(&c->net, n, t, y, x, out) : classifier_free_denoise(&c->free, n, t, y, x, out);
+}
 
 static ddpm_status denoise(void *ctx, int n, const float *t, const int *y, const float *x, float *out)
 {
     draw_context *c = ctx;
     if (c->d->before) DDPM_TRY(c->d->before(c->d->before_ctx, c->net.calls));
-    return c->d->guidance == 1 ? predictor_denoise(&c->net, n, t, y, x, out) : classifier_free_denoise(&c->free, n, t, y, x, out);
+    return c->d->gradient ? classifier_guided_denoise(&c->guided, n, t, y, x, out) : predict(c, n, t, y, x, out);
 }
 
 void draw_normals(const draw_batch *b, rng_stream stream, uint64_t step, size_t len, float *z)
@@ -44,6 +51,19 @@ static void observe(void *ctx, int step, int t, const float *x, const float *pre
     c->d->observe(c->d->observe_ctx, step, t, x, pred_xstart);
 }
 
+/* A prediction is clipped before it is guided. A mean that was moved must not be cut. An x_0 that a score moved may be anywhere at the noisy end,
+ * where its shift has the factor (1 - alpha-bar) / sqrt(alpha-bar). */
+static ddpm_status reserve_guided(draw_context *c, const sampler_env *e)
+{
+    const drawing *d = c->d;
+    if (!d->gradient) return DDPM_OK;
+    const bool ancestral = d->fill || d->method->run == sampler_ddpm;
+    c->guided = (classifier_guided){ .denoise = predict, .ctx = c, .gradient = d->gradient, .gradient_ctx = d->gradient_ctx, .p = d->p,
+                                     .form = ancestral ? GUIDE_MEAN : GUIDE_SCORE, .scale = d->gradient_scale, .n = e->n, .dims = e->dims };
+    if (ancestral || d->unclipped_score) c->p.clip = CLIP_NONE;
+    return classifier_guided_reserve(&c->guided);
+}
+
 /* Everything but the images themselves; freed by the caller, also after an error. */
 static ddpm_status reserve(draw_context *c, sampler_env *e)
 {
@@ -54,30 +74,34 @@ static ddpm_status reserve(draw_context *c, sampler_env *e)
     c->free = (classifier_free){ .denoise = predictor_denoise, .ctx = &c->net, .p = d->p, .scale = d->guidance, .null_class = d->null_class,
                                  .n = e->n, .dims = e->dims };
     if (d->guidance != 1) DDPM_TRY(classifier_free_reserve(&c->free));
+    DDPM_TRY(reserve_guided(c, e));
     return sampler_reserve(d->p, e);
 }
 
-static ddpm_status walk(const drawing *d, const sampler_env *e, float *x)
+static ddpm_status walk(const draw_context *c, const sampler_env *e, float *x)
 {
-    if (d->encode) return sampler_encode(d->p, e, x);
-    if (d->fill) return sampler_inpaint(d->p, e, d->fill, x);
-    if (!d->skip) return d->method->run(d->p, e, x);
-    if (d->method->run_from) return d->method->run_from(d->p, e, d->p->s->T - 1 - d->skip, x);
+    const drawing *d = c->d;
+    const process *p = &c->p;
+    if (d->encode) return sampler_encode(p, e, x);
+    if (d->fill) return sampler_inpaint(p, e, d->fill, x);
+    if (!d->skip) return d->method->run(p, e, x);
+    if (d->method->run_from) return d->method->run_from(p, e, p->s->T - 1 - d->skip, x);
     return ddpm_fail(DDPM_EINVAL, "the sampler %s cannot start in the middle of the chain; use ddpm or ddim", d->method->name);
 }
 
 ddpm_status draw_images(const drawing *d, const draw_batch *b)
 {
     const nn_shape in = denoiser_unet(d->net)->x->shape;
-    draw_context c = { .d = d, .b = b, .net = { .net = d->net, .weights = d->weights, .p = d->p, .condition = b->condition, .conditions = b->n } };
+    draw_context c = { .d = d, .b = b, .p = *d->p, .net = { .net = d->net, .weights = d->weights, .p = d->p, .condition = b->condition, .conditions = b->n } };
     sampler_env e;
     c.image = (size_t)(in.h * in.w) * (size_t)predictor_channels(&c.net);
     if (!b->given_xT && !d->encode && !d->skip) draw_normals(b, RNG_XT, 0, c.image, b->x);
     ddpm_status status = reserve(&c, &e);
-    if (status == DDPM_OK) status = walk(d, &e, b->x);
+    if (status == DDPM_OK) status = walk(&c, &e, b->x);
     if (b->calls) *b->calls += c.net.calls;
     sampler_release(&e);
     classifier_free_release(&c.free);
+    classifier_guided_release(&c.guided);
     predictor_free(&c.net);
     return status;
 }

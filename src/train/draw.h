@@ -5,6 +5,7 @@
 #ifndef DDPM_TRAIN_DRAW_H
 #define DDPM_TRAIN_DRAW_H
 
+#include "diffusion/guidance.h"
 #include "diffusion/inpaint.h"
 #include "diffusion/sampler.h"
 #include "train/predictor.h"
@@ -24,6 +25,11 @@ typedef struct {
     double            eta;
     double            guidance;   /* classifier-free scale; 1: none, else y and a network with a null class */
     int               null_class; /* its label                                        */
+    grad_fn           gradient;   /* or NULL; a classifier's, towards the y of each image: ancestral steps are guided by
+                                     their mean, others by their score                */
+    void             *gradient_ctx;
+    double            gradient_scale;
+    bool              unclipped_score;   /* x_0 that a score has moved stays where it is, as guided-diffusion leaves it; else it is clipped again, where p clips */
     bool              sigma_hat;
     bool              encode;     /* walk up instead: images in, latents out; method, eta are not read */
     int               skip;       /* steps left out at the noisy end: x comes in as x_t of row T-1-skip, not as x_T */
@@ -39,7 +45,8 @@ typedef struct {
  * condition [n,h,w,c]: the enlarged small images, for an up-sampler and only for one. */
 typedef struct { int n; const uint64_t *seed, *index; const int *y; bool given_xT; float *x; int64_t *calls; const float *condition; } draw_batch;
 
-/* EINVAL: skip with a method that cannot start in the middle (it remembers earlier steps), or beyond the chain. */
+/* EINVAL: skip with a method that cannot start in the middle (it remembers earlier steps), or beyond the chain; a
+ * gradient where classifier_guided_reserve refuses it. */
 ddpm_status draw_images(const drawing *d, const draw_batch *b);
 
 /* z [n,h,w,c] standard normals of the images' own addresses: stream RNG_XT is x_T, RNG_START the forward noise

@@ -20,8 +20,12 @@ static void window_add(window *w, const step_report *r)
     w->sum.noise.norm_sq += r->noise.norm_sq;
     w->sum.noise.trace += r->noise.trace;
     w->sum.noise_count += r->noise_count;
+    w->sum.classifier = r->classifier;
+    w->sum.top1 += r->top1;
+    w->sum.top5 += r->top5;
     for (int q = 0; q < TRAIN_QUARTILES; q++) {
         w->sum.quartile_loss[q] += r->quartile_loss[q] * r->quartile_count[q];
+        w->sum.quartile_top1[q] += r->quartile_top1[q] * r->quartile_count[q];
         w->sum.quartile_count[q] += r->quartile_count[q];
     }
 }
@@ -34,11 +38,17 @@ static step_report window_mean(const window *w)
     m.mse /= n;
     m.vb /= n;
     m.grad_norm /= n;
+    m.top1 /= n;
+    m.top5 /= n;
     if (m.noise_count) {
         m.noise.norm_sq /= m.noise_count;
         m.noise.trace /= m.noise_count;
     }
-    for (int q = 0; q < TRAIN_QUARTILES; q++) if (m.quartile_count[q]) m.quartile_loss[q] /= m.quartile_count[q];
+    for (int q = 0; q < TRAIN_QUARTILES; q++) {
+        if (!m.quartile_count[q]) continue;
+        m.quartile_loss[q] /= m.quartile_count[q];
+        m.quartile_top1[q] /= m.quartile_count[q];
+    }
     return m;
 }
 
@@ -64,7 +74,7 @@ static void charge(loop *l, run_activity a)
 }
 
 /* Speeds in the log are those of training steps, without what was done between them. */
-static ddpm_status log_line(loop *l, double val)
+static ddpm_status log_line(loop *l, run_validation val)
 {
     const run_times *t = &l->c->times, *before = &l->w.before;
     double seconds[RUN_ACTIVITIES];
@@ -92,15 +102,15 @@ static ddpm_status save(loop *l, bool best)
     return DDPM_OK;
 }
 
-static ddpm_status validate(loop *l, double *val)
+static ddpm_status validate(loop *l, run_validation *val)
 {
-    *val = -1;
+    *val = RUN_NOT_VALIDATED;
     if (!l->h->validate || !due(l->s->step, l->c->val_every)) return DDPM_OK;
     DDPM_TRY(l->h->validate(l->h->ctx, val));
     charge(l, DOING_VALIDATE);
     const double before = *l->c->best_val;
-    if (!isfinite(*val) || (before >= 0 && *val >= before)) return DDPM_OK;
-    *l->c->best_val = *val;
+    if (!isfinite(val->loss) || (before >= 0 && val->loss >= before)) return DDPM_OK;
+    *l->c->best_val = val->loss;
     const ddpm_status status = save(l, true);
     if (l->best != l->s->step) *l->c->best_val = before;      /* not on disk: the next one still counts */
     return status;
@@ -114,18 +124,29 @@ static void draw(loop *l)
     charge(l, DOING_DRAW);
 }
 
+/* So is a measurement. One that a signal ended is followed by what the signal asks for. */
+static void evaluate(loop *l)
+{
+    if (!l->h->evaluate || !due(l->s->step, l->c->eval_every)) return;
+    const ddpm_status status = l->h->evaluate(l->h->ctx, l->s->step);
+    if (status == DDPM_ESTOPPED) log_warn("the evaluation of step %lld is left out", (long long)l->s->step);
+    else if (status != DDPM_OK) log_warn("no evaluation of step %lld: %s; training goes on", (long long)l->s->step, ddpm_last_error());
+    charge(l, DOING_EVALUATE);
+}
+
 /* What follows a step. */
 static ddpm_status housekeeping(loop *l, const step_report *r)
 {
     const run_config *c = l->c;
     const int64_t step = l->s->step;
-    double val;
+    run_validation val;
     DDPM_TRY(validate(l, &val));
-    const bool logged = due(step, c->log_every) || val >= 0 || step == c->steps;
+    const bool logged = due(step, c->log_every) || val.loss >= 0 || step == c->steps;
     if (logged) DDPM_TRY(log_line(l, val));
     charge(l, DOING_LOG);
     if (due(step, c->save_every) && step != c->steps) DDPM_TRY(save(l, false));
     draw(l);
+    evaluate(l);
     const double left = c->steps ? (double)(c->steps - step) * c->batch : 0;
     const run_progress p = { .step = step, .steps = c->steps, .loss = r->loss, .lr = r->lr, .images_per_s = l->speed,
                              .eta_seconds = l->speed > 0 ? left / l->speed : 0, .logged = logged };

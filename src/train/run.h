@@ -19,12 +19,13 @@ typedef struct {
 } run_progress;
 
 /* ctx is the caller's. A save that fails with EIO, or ENUMERIC (weights that are not finite), is reported
- * and training goes on. */
+ * and training goes on; so is a draw or an evaluation that fails. */
 typedef struct {
     void *ctx;
     ddpm_status (*save)(void *ctx, int64_t step, bool best);
     ddpm_status (*draw)(void *ctx, int64_t step);            /* NULL: no grids      */
-    ddpm_status (*validate)(void *ctx, double *loss);        /* NULL: no validation */
+    ddpm_status (*validate)(void *ctx, run_validation *v);   /* NULL: no validation */
+    ddpm_status (*evaluate)(void *ctx, int64_t step);        /* NULL: none; images are drawn and measured */
     run_request (*request)(void *ctx);
     void        (*progress)(void *ctx, const run_progress *p);
 } run_hooks;
@@ -39,8 +40,8 @@ typedef struct {
     int      batch;
     int64_t  steps;                 /* stop at this step; 0: never                 */
     double   hours;                 /* stop after; 0: never                        */
-    int64_t  log_every, save_every, draw_every, val_every;   /* draw_every 0: never */
-    bool     labelled;              /* the network takes classes                   */
+    int64_t  log_every, save_every, draw_every, val_every, eval_every;   /* draw_every, eval_every 0: never */
+    bool     labelled;              /* the network takes classes, or tells them apart */
     double  *best_val;              /* borrowed: the best so far, < 0: none; a checkpoint saves it */
     int64_t  saved;                 /* step of the checkpoint the run went on from; -1: a new run */
     const char *last_checkpoint;    /* named when the run gives up; may be ""      */

@@ -15,12 +15,14 @@ struct runlog {
     events *board;
 };
 
-static const char CSV_HEADER[] = "step,samples,loss,mse,vb,loss_q0,loss_q1,loss_q2,loss_q3,grad_norm,lr,images_per_s,dropped,val_loss,grad_norm_sq,grad_noise_trace\n";
+const run_validation RUN_NOT_VALIDATED = { -1, -1, -1, -1 };
+
+static const char CSV_HEADER[] = "step,samples,loss,mse,vb,loss_q0,loss_q1,loss_q2,loss_q3,grad_norm,lr,images_per_s,dropped,val_loss,grad_norm_sq,grad_noise_trace,top1,top5,val_top1,val_top5,val_clean_top1,eval,eval_low,eval_high\n";
 
 const char *run_activity_name(run_activity a)
 {
     static const char *const names[RUN_ACTIVITIES] = { [DOING_STEP] = "step", [DOING_WAIT] = "wait", [DOING_VALIDATE] = "validate", [DOING_SAVE] = "save",
-                                                       [DOING_DRAW] = "draw", [DOING_LOG] = "log" };
+                                                       [DOING_DRAW] = "draw", [DOING_EVALUATE] = "evaluate", [DOING_LOG] = "log" };
     return names[a];
 }
 
@@ -114,25 +116,55 @@ static ddpm_status write_csv(const runlog *l, const log_entry *e)
     field(line, sizeof line, m->lr, true);
     field(line, sizeof line, e->images_per_s, true);
     field(line, sizeof line, (double)e->dropped, true);
-    field(line, sizeof line, e->val, e->val >= 0);
+    field(line, sizeof line, e->val.loss, e->val.loss >= 0);
     field(line, sizeof line, m->noise.norm_sq, m->noise_count > 0);
     field(line, sizeof line, m->noise.trace, m->noise_count > 0);
-    strncat(line, "\n", sizeof line - strlen(line) - 1);
+    field(line, sizeof line, m->top1, m->classifier);
+    field(line, sizeof line, m->top5, m->classifier);
+    field(line, sizeof line, e->val.top1, e->val.top1 >= 0);
+    field(line, sizeof line, e->val.top5, e->val.top5 >= 0);
+    field(line, sizeof line, e->val.clean_top1, e->val.clean_top1 >= 0);
+    strncat(line, ",,,\n", sizeof line - strlen(line) - 1);
     return file_append(l->csv, line, strlen(line));
+}
+
+static json *quartile_list(const step_report *m, const double value[TRAIN_QUARTILES])
+{
+    json *list = json_new_array();
+    for (int q = 0; q < TRAIN_QUARTILES; q++) json_append(list, m->quartile_count[q] ? json_new_real(value[q]) : json_new_null());
+    return list;
+}
+
+/* What a training of this kind measures beside its loss. */
+static void put_parts(json *o, const step_report *m)
+{
+    if (!m->classifier) {
+        json_put_real(o, "mse", m->mse);
+        json_put_real(o, "vb", m->vb);
+        return;
+    }
+    json_put_real(o, "top1", m->top1);
+    json_put_real(o, "top5", m->top5);
+    json_put(o, "top1_quartiles", quartile_list(m, m->quartile_top1));
+}
+
+static void put_validation(json *o, const run_validation *v)
+{
+    if (v->loss >= 0) json_put_real(o, "val_loss", v->loss);
+    if (v->top1 >= 0) json_put_real(o, "val_top1", v->top1);
+    if (v->top5 >= 0) json_put_real(o, "val_top5", v->top5);
+    if (v->clean_top1 >= 0) json_put_real(o, "val_clean_top1", v->clean_top1);
 }
 
 static json *entry_json(const log_entry *e)
 {
     const step_report *m = &e->mean;
-    json *o = json_new_object(), *quartiles = json_new_array();
+    json *o = json_new_object();
     json_put_int(o, "step", e->step);
     json_put_int(o, "samples", e->samples);
     json_put_real(o, "loss", m->loss);
-    json_put_real(o, "mse", m->mse);
-    json_put_real(o, "vb", m->vb);
-    for (int q = 0; q < TRAIN_QUARTILES; q++)
-        json_append(quartiles, m->quartile_count[q] ? json_new_real(m->quartile_loss[q]) : json_new_null());
-    json_put(o, "loss_quartiles", quartiles);
+    put_parts(o, m);
+    json_put(o, "loss_quartiles", quartile_list(m, m->quartile_loss));
     json_put_real(o, "grad_norm", m->grad_norm);
     if (m->noise_count) {
         json_put_real(o, "grad_norm_sq", m->noise.norm_sq);
@@ -147,7 +179,7 @@ static json *entry_json(const log_entry *e)
     }
     json_put_real(o, "seconds", e->seconds);
     json_put_int(o, "dropped", e->dropped);
-    if (e->val >= 0) json_put_real(o, "val_loss", e->val);
+    put_validation(o, &e->val);
     return o;
 }
 
@@ -155,17 +187,23 @@ static ddpm_status write_board(const runlog *l, const log_entry *e)
 {
     static const char *const quartile[TRAIN_QUARTILES] = { "train/loss_q0", "train/loss_q1", "train/loss_q2", "train/loss_q3" };
     const step_report *m = &e->mean;
-    events_scalar list[8 + TRAIN_QUARTILES] = { { "train/loss", m->loss }, { "train/mse", m->mse }, { "train/vb", m->vb }, { "train/grad_norm", m->grad_norm },
-                                                { "train/lr", m->lr }, { "speed/images_per_s", e->images_per_s }, { "speed/wait_share", e->share[DOING_WAIT] } };
-    int n = 7;
+    const run_validation *v = &e->val;
+    const events_scalar always[] = { { "train/loss", m->loss }, { "train/grad_norm", m->grad_norm }, { "train/lr", m->lr },
+                                     { "speed/images_per_s", e->images_per_s }, { "speed/wait_share", e->share[DOING_WAIT] } };
+    const events_scalar image[] = { { "train/mse", m->mse }, { "train/vb", m->vb } }, guess[] = { { "train/top1", m->top1 }, { "train/top5", m->top5 } };
+    const events_scalar held_out[] = { { "val/loss", v->loss }, { "val/top1", v->top1 }, { "val/top5", v->top5 }, { "val/clean_top1", v->clean_top1 } };
+    events_scalar list[11 + TRAIN_QUARTILES];
+    int n = 0;
+    for (int k = 0; k < 5; k++) list[n++] = always[k];
+    for (int k = 0; k < 2; k++) list[n++] = (m->classifier ? guess : image)[k];
+    for (int k = 0; k < 4; k++) if (held_out[k].value >= 0) list[n++] = held_out[k];
     for (int q = 0; q < TRAIN_QUARTILES; q++) if (m->quartile_count[q]) list[n++] = (events_scalar){ quartile[q], m->quartile_loss[q] };
-    if (e->val >= 0) list[n++] = (events_scalar){ "val/loss", e->val };
     return events_scalars(l->board, e->step, list, n);
 }
 
-ddpm_status runlog_write(runlog *l, const log_entry *e)
+/* Takes the tree over. */
+static ddpm_status append_line(const runlog *l, json *o)
 {
-    json *o = entry_json(e);
     char *text = json_text(o, JSON_COMPACT);
     json_free(o);
     if (!text) return ddpm_fail(DDPM_ENOMEM, "no memory for a log line");
@@ -173,9 +211,76 @@ ddpm_status runlog_write(runlog *l, const log_entry *e)
     text[len] = '\n';                /* the line end replaces the terminator: one write, one line */
     const ddpm_status s = file_append(l->jsonl, text, len + 1);
     free(text);
-    DDPM_TRY(s);
+    return s;
+}
+
+ddpm_status runlog_write(runlog *l, const log_entry *e)
+{
+    DDPM_TRY(append_line(l, entry_json(e)));
     DDPM_TRY(write_csv(l, e));
     return write_board(l, e);
+}
+
+/* --- evaluations -------------------------------------------------------------------------- */
+
+static json *evaluation_json(const log_evaluation *e)
+{
+    json *o = json_new_object(), *of = json_new_object(), *list = json_new_array();
+    for (int i = 0; i < e->count; i++) {
+        const log_measure *m = &e->measure[i];
+        json *one = json_new_object(), *pair = isfinite(m->low) ? json_new_array() : json_new_null();
+        if (isfinite(m->low)) {
+            json_append(pair, json_new_real(m->low));
+            json_append(pair, json_new_real(m->high));
+        }
+        json_put_string(one, "key", m->key);
+        json_put_string(one, "name", m->name);
+        json_put_real(one, "value", m->value);
+        json_put(one, "interval", pair);
+        json_append(list, one);
+    }
+    json_put_int(o, "step", e->step);
+    json_put_int(o, "samples", e->samples);
+    json_put_string(of, "features", e->features);
+    json_put_int(of, "images", e->images);
+    json_put_int(of, "reference_images", e->reference);
+    json_put_int(of, "sampling_steps", e->sampling_steps);
+    json_put(of, "metrics", list);
+    json_put_real(of, "seconds", e->seconds);
+    json_put(o, "eval", of);
+    return o;
+}
+
+/* A row with the last columns alone. */
+static ddpm_status write_evaluation(const runlog *l, const log_evaluation *e)
+{
+    char line[1024];
+    int columns = 0;
+    for (const char *p = CSV_HEADER; *p; p++) columns += *p == ',';
+    snprintf(line, sizeof line, "%lld,%lld", (long long)e->step, (long long)e->samples);
+    for (int i = 2; i <= columns - 3; i++) field(line, sizeof line, 0, false);
+    field(line, sizeof line, e->measure[0].value, true);
+    field(line, sizeof line, e->measure[0].low, isfinite(e->measure[0].low));
+    field(line, sizeof line, e->measure[0].high, isfinite(e->measure[0].high));
+    strncat(line, "\n", sizeof line - strlen(line) - 1);
+    return file_append(l->csv, line, strlen(line));
+}
+
+static ddpm_status write_scalars(const runlog *l, const log_evaluation *e)
+{
+    for (int i = 0; i < e->count; i++) {
+        char tag[128];
+        snprintf(tag, sizeof tag, "eval/%s", e->measure[i].key);
+        DDPM_TRY(events_scalars(l->board, e->step, &(events_scalar){ tag, e->measure[i].value }, 1));
+    }
+    return DDPM_OK;
+}
+
+ddpm_status runlog_evaluation(runlog *l, const log_evaluation *e)
+{
+    DDPM_TRY(append_line(l, evaluation_json(e)));
+    DDPM_TRY(write_evaluation(l, e));
+    return write_scalars(l, e);
 }
 
 ddpm_status runlog_grid(runlog *l, int64_t step, const events_png *grid) { return events_image(l->board, step, "samples", grid); }

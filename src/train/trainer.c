@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/fixmath.h"
 #include "base/rng.h"
+#include "diffusion/cross_entropy.h"
 #include "model/upsampler.h"
 #include "train/leaves.h"
 
@@ -29,8 +30,10 @@ struct trainer {
     float         *losses;           /* [batch] for its history               */
     loss_terms    *terms;            /* [batch]                               */
     int           *rows;             /* [batch]                               */
+    class_terms   *guesses;          /* [batch] of a classifier, else NULL    */
     upsampler_dims dims;             /* of an image; small 0: an ordinary network */
-    int            pixels, channels, out_channels, null_class;
+    int            pixels, channels, classes, null_class;    /* classes: of a classifier, else 0 */
+    size_t         image_len, out_len;    /* values of an image and of its output */
     size_t         work_bytes;
     bool           profile;
     train_times    times;
@@ -46,7 +49,7 @@ static float *slab(size_t len)
 
 static bool alloc_workspace(trainer *tr, workspace *w)
 {
-    const size_t n = (size_t)tr->c.chunk, image = (size_t)(tr->pixels * tr->channels), wide = (size_t)(tr->pixels * tr->out_channels);
+    const size_t n = (size_t)tr->c.chunk, image = tr->image_len, wide = tr->out_len;
     *w = (workspace){ .xt = slab(n * image), .noise = slab(n * image), .out = slab(n * wide), .dout = slab(n * wide),
                       .t = slab(n), .y = calloc(n, sizeof(int)), .key = calloc(4 * n, sizeof(int)) };
     tr->work_bytes += n * 2 * (image + wide) * sizeof(float);
@@ -70,6 +73,7 @@ static ddpm_status allocate(trainer *tr)
     ok = ok && (tr->work = calloc((size_t)pool_threads(tr->p), sizeof *tr->work));
     for (int k = 0; k < pool_threads(tr->p) && ok; k++) ok = alloc_workspace(tr, &tr->work[k]);
     ok = ok && (tr->terms = calloc((size_t)tr->c.batch, sizeof *tr->terms)) && (tr->rows = calloc((size_t)tr->c.batch, sizeof *tr->rows));
+    ok = ok && (!tr->classes || (tr->guesses = calloc((size_t)tr->c.batch, sizeof *tr->guesses)));
     ok = ok && leaves_new(tr->c.leaves, pool_threads(tr->p), len, &tr->leaves) == DDPM_OK;
     return ok ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for training %zu parameters; use a smaller network", nn_params_total(s->params));
 }
@@ -97,11 +101,18 @@ static ddpm_status build(trainer *tr, const unet_config *net, nn_backend *b, nn_
     DDPM_TRY(denoiser_new(net, b, tr->p, dtype, NN_TRAIN, tr->c.chunk, &tr->d));
     const nn_graph *g = denoiser_graph(tr->d);
     tr->state.params = &g->params;
+    tr->out_len = nn_image_len(denoiser_unet(tr->d)->out->shape);
     DDPM_TRY(allocate(tr));
     DDPM_TRY(allocate_moments(tr));
     nn_params_init(&g->params, tr->c.seed, tr->state.value);
     for (int k = 0; k < tr->state.n_ema; k++) memcpy(tr->state.ema[k], tr->state.value, g->params.len * sizeof(float));
     return nn_weights_new(g, b, tr->state.value, true, &tr->w);
+}
+
+static int image_channels(const unet_config *net, const process *p)
+{
+    if (net->classes_out) return net->in_channels;
+    return net->out_channels / (process_learns_variance(p) ? 2 : 1);
 }
 
 ddpm_status trainer_new(const unet_config *net, const trainer_config *c, nn_backend *b, pool *p, nn_dtype dtype, trainer **out)
@@ -110,9 +121,9 @@ ddpm_status trainer_new(const unet_config *net, const trainer_config *c, nn_back
     DDPM_TRY(check(c));
     trainer *tr = calloc(1, sizeof *tr);
     if (!tr) return ddpm_fail(DDPM_ENOMEM, "no memory for the trainer");
-    const bool learned = process_learns_variance(c->p);
-    *tr = (trainer){ .c = *c, .p = p, .b = b, .pixels = net->height * net->width, .channels = net->out_channels / (learned ? 2 : 1),
-                     .out_channels = net->out_channels, .null_class = net->num_classes };
+    *tr = (trainer){ .c = *c, .p = p, .b = b, .pixels = net->height * net->width, .channels = image_channels(net, c->p), .classes = net->classes_out,
+                     .null_class = net->num_classes };
+    tr->image_len = (size_t)(tr->pixels * tr->channels);
     tr->dims = (upsampler_dims){ net->height, net->width, tr->channels, c->small_size };
     assert(net->in_channels == tr->channels * (c->small_size ? 2 : 1));
     if (tr->c.microbatch <= 0) tr->c.microbatch = c->batch;
@@ -139,7 +150,7 @@ void trainer_free(trainer *tr)
     leaves_free(tr->leaves);
     for (int k = 0; k < tr->state.n_ema; k++) free(tr->state.ema[k]);
     free(tr->state.value); free(tr->state.m); free(tr->state.v);
-    free(tr->work); free(tr->lengths); free(tr->terms); free(tr->rows); free(tr->losses);
+    free(tr->work); free(tr->lengths); free(tr->terms); free(tr->rows); free(tr->losses); free(tr->guesses);
     second_moment_free(&tr->moments);
     nn_weights_free(tr->w);
     denoiser_free(tr->d);
@@ -207,6 +218,7 @@ static int draw_row(const trainer *tr, uint64_t step, int i)
 {
     const uint64_t B = (uint64_t)tr->c.batch, sample = (uint64_t)i;
     const int T = tr->c.p->s->T;
+    if (tr->c.clean) return 0;
     if (tr->state.moments) return second_moment_draw(tr->state.moments, tr->c.seed, step, sample);
     return tr->c.timesteps == TIMESTEPS_ANTITHETIC ? timestep_antithetic(tr->c.seed, step, sample, B, T)
                                                    : timestep_uniform(tr->c.seed, step, sample, T);
@@ -215,31 +227,50 @@ static int draw_row(const trainer *tr, uint64_t step, int i)
 /* The network's input in place k: x_t beside the small version of the clean image x_0. */
 static void join_condition(const trainer *tr, const float *x0, int k, workspace *w)
 {
-    const size_t len = (size_t)(tr->pixels * tr->channels), at = (size_t)k * len;
+    const size_t at = (size_t)k * tr->image_len;
     upsampler_condition(tr->dims, x0, w->small, w->enlarged);
     upsampler_join((size_t)tr->pixels, tr->channels, w->xt + at, w->enlarged, w->input + 2 * at);
+}
+
+/* Noise and x_t of sample i in place k, at its row. */
+static void add_noise(const trainer *tr, const train_batch *batch, int i, int k, workspace *w)
+{
+    const size_t len = tr->image_len, at = (size_t)k * len;
+    const rng_address noise = { tr->c.seed, RNG_NOISE, (uint64_t)tr->state.step, (uint64_t)i };
+    const float *x0 = batch->x + (size_t)i * len;
+    if (tr->c.clean) {
+        memcpy(w->xt + at, x0, len * sizeof(float));
+        return;
+    }
+    if (batch->noise) memcpy(w->noise + at, batch->noise + (size_t)i * len, len * sizeof(float));
+    else rng_normals(noise, 0, len, w->noise + at);
+    q_sample(tr->c.p->s, tr->rows[i], len, x0, w->noise + at, w->xt + at);
 }
 
 /* Algorithm 1, lines 2 to 4, for sample i in place k of the chunk: t, eps, x_t. */
 static void corrupt(trainer *tr, const train_batch *batch, int i, int k, workspace *w)
 {
-    const size_t len = (size_t)(tr->pixels * tr->channels), at = (size_t)k * len;
     const uint64_t step = (uint64_t)tr->state.step;
-    const rng_address noise = { tr->c.seed, RNG_NOISE, step, (uint64_t)i }, label = { tr->c.seed, RNG_LABEL, step, (uint64_t)i };
-    const int row = tr->rows[i] = batch->t ? batch->t[i] : draw_row(tr, step, i);
-    w->t[k] = process_model_t(tr->c.p, row);
-    if (batch->noise) memcpy(w->noise + at, batch->noise + (size_t)i * len, len * sizeof(float));
-    else rng_normals(noise, 0, len, w->noise + at);
-    q_sample(tr->c.p->s, row, len, batch->x + (size_t)i * len, w->noise + at, w->xt + at);
+    const rng_address label = { tr->c.seed, RNG_LABEL, step, (uint64_t)i };
+    tr->rows[i] = batch->t ? batch->t[i] : draw_row(tr, step, i);
+    w->t[k] = process_model_t(tr->c.p, tr->rows[i]);
+    add_noise(tr, batch, i, k, w);
     if (batch->y) w->y[k] = rng_uniform(label, 0) < tr->c.label_dropout ? tr->null_class : batch->y[i];
     const int key[4] = { (int)(uint32_t)tr->c.seed, (int)(uint32_t)(tr->c.seed >> 32), (int)(uint32_t)step, i };
     memcpy(w->key + 4 * k, key, sizeof key);
-    if (tr->dims.small) join_condition(tr, batch->x + (size_t)i * len, k, w);
+    if (tr->dims.small) join_condition(tr, batch->x + (size_t)i * tr->image_len, k, w);
 }
 
-static void measure(trainer *tr, const train_batch *batch, int i, int k, workspace *w)
+static void measure_class(trainer *tr, const train_batch *batch, int i, int k, workspace *w)
 {
-    const size_t len = (size_t)(tr->pixels * tr->channels), wide = (size_t)(tr->pixels * tr->out_channels), at = (size_t)k;
+    const size_t at = (size_t)k * tr->out_len;
+    tr->guesses[i] = cross_entropy(tr->classes, w->out + at, batch->y[i], sample_weight(tr, batch, i), w->dout + at);
+    tr->terms[i] = (loss_terms){ .loss = tr->guesses[i].loss };
+}
+
+static void measure_image(trainer *tr, const train_batch *batch, int i, int k, workspace *w)
+{
+    const size_t len = tr->image_len, wide = tr->out_len, at = (size_t)k;
     const loss_input in = { .p = tr->c.p, .type = tr->c.loss, .i = tr->rows[i], .dims = { tr->pixels, tr->channels },
                             .weight = sample_weight(tr, batch, i), .x0 = batch->x + (size_t)i * len, .xt = w->xt + at * len,
                             .noise = w->noise + at * len, .out = w->out + at * wide };
@@ -257,7 +288,7 @@ static ddpm_status run_chunk(step_job *job, int worker, int first, int n, float 
     const denoiser_input in = { .n = n, .x = tr->dims.small ? w->input : w->xt, .t = w->t, .y = w->y, .key = w->key };
     DDPM_TRY(denoiser_forward(tr->d, worker, tr->w, in, w->out));
     lap(tr, &at, 1, &w->spent[TRAIN_FORWARD]);
-    for (int k = 0; k < n; k++) measure(tr, job->batch, first + k, k, w);
+    for (int k = 0; k < n; k++) (tr->classes ? measure_class : measure_image)(tr, job->batch, first + k, k, w);
     lap(tr, &at, 1, &w->spent[TRAIN_LOSS]);
     const ddpm_status status = denoiser_backward(tr->d, worker, tr->w, n, w->dout, grads, accumulate);
     lap(tr, &at, 1, &w->spent[TRAIN_BACKWARD]);
@@ -317,6 +348,21 @@ static void report_losses(const trainer *tr, const train_batch *batch, step_repo
     }
     for (int q = 0; q < TRAIN_QUARTILES; q++)
         r->quartile_loss[q] = r->quartile_count[q] ? sum[q] / r->quartile_count[q] : 0;
+}
+
+static void report_guesses(const trainer *tr, const train_batch *batch, step_report *r)
+{
+    const int T = tr->c.p->s->T;
+    r->classifier = true;
+    for (int i = 0; i < tr->c.batch; i++) {
+        const double weight = importance(tr, batch, i);
+        r->top1 += weight * tr->guesses[i].top1;
+        r->top5 += weight * tr->guesses[i].top5;
+        r->quartile_top1[(int)((int64_t)TRAIN_QUARTILES * tr->rows[i] / T)] += tr->guesses[i].top1;
+    }
+    r->top1 /= tr->c.batch;
+    r->top5 /= tr->c.batch;
+    for (int q = 0; q < TRAIN_QUARTILES; q++) r->quartile_top1[q] /= r->quartile_count[q] ? r->quartile_count[q] : 1;
 }
 
 double trainer_rate(const trainer_config *c, int64_t step)
@@ -383,6 +429,7 @@ ddpm_status trainer_step(trainer *tr, const train_batch *batch, step_report *r)
     lap(tr, &at, threads, &tr->times.part[TRAIN_IDLE]);
     sum_leaves(tr, batch, r);
     report_losses(tr, batch, r);
+    if (tr->classes) report_guesses(tr, batch, r);
     r->dropped = !isfinite(r->loss) || !isfinite(r->grad_norm);
     tr->state.step++;
     tr->state.dropped += r->dropped;

@@ -1,5 +1,8 @@
 /* trainer.h - one optimisation step of algorithm 1 (DDPM), start to finish.
  *
+ * A classifier of noisy images (unet_config.classes_out) is trained in the same way; its loss
+ * is the cross entropy of the images' classes, and `loss` below is not read.
+ *
  * The gradient of a global batch is a fixed tree over `leaves` leaves: leaf l is
  * the ordered sum over samples [l B / K, (l+1) B / K), and leaves are added
  * pairwise. Every random number is a function of (seed, step, sample of the
@@ -39,12 +42,13 @@ typedef struct {
     double          label_dropout;  /* probability that a label becomes the null class       */
     double          min_snr_gamma;  /* > 0: gradients are weighed by min_snr_weight, reported losses are not; 0: equally */
     int             small_size;     /* > 0: an up-sampler; its condition is made of the clean image by reducing it to this size */
+    bool            clean;          /* a classifier sees the images themselves, at t = 0, instead of x_t */
     uint64_t        seed;
 } trainer_config;
 
 typedef struct trainer trainer;
 
-/* Borrowed arrays of one global batch: x [batch,h,w,c] in [-1,1], y [batch] or NULL. The others replace
+/* Borrowed arrays of one global batch: x [batch,h,w,c] in [-1,1], y [batch], or NULL where the network knows no classes. The others replace
  * what would be drawn, when not NULL: t [batch] rows of the process, noise like x, weight [batch] (also in place of
  * the weights of the timestep choice). measure_noise: report the gradient's noise too, which reads every leaf once more. */
 typedef struct { const float *x; const int *y; const int *t; const float *noise; const float *weight; bool measure_noise; } train_batch;
@@ -55,6 +59,8 @@ typedef struct {
     double loss, mse, vb;                    /* weighted means over the batch                    */
     double quartile_loss[TRAIN_QUARTILES];   /* mean unweighted loss of t in each quarter of T   */
     int    quartile_count[TRAIN_QUARTILES];
+    bool   classifier;                       /* mse and vb are 0, and these hold: shares of right guesses */
+    double top1, top5, quartile_top1[TRAIN_QUARTILES];
     double grad_norm, lr;
     gradient_noise noise;                    /* of one image's weighted gradient, from the leaves    */
     int    noise_count;                      /* 1: known. 0: not asked for, one leaf, or micro-batch means of unequal sizes */

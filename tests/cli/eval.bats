@@ -79,7 +79,7 @@ holds() { awk "BEGIN { exit !($1) }"; }
 
 @test "what is wrong with a call" {
     "$TOOL" other 3 6 8 3
-    fails_with 2 "pcaK" "$DDPM" eval "$A" "$B" --features inception
+    fails_with 2 "inception-tensorflow" "$DDPM" eval "$A" "$B" --features inception
     fails_with 2 "pcaK" "$DDPM" eval "$A" "$B" --features pca0
     fails_with 2 "pcaK" "$DDPM" eval "$A" "$B" --features pca4x
     fails_with 2 "192 values" "$DDPM" eval "$A" "$B" --features pca193

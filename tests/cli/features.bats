@@ -104,7 +104,7 @@ near() {     # KEY VALUE of a.json, within 1e-9 of it
     fails_with 2 "at least two" "$DDPM" eval "$A" "$B" -n 1
     fails_with 65 "0 rows" "$DDPM" eval "$FEATURES/empty.npz" "$B"
     fails_with 2 "5 columns" "$DDPM" eval "$FEATURES/narrow.npz" "$B"
-    fails_with 65 "its type is not" "$DDPM" eval "$FEATURES/pickled.npz" "$B"
+    fails_with 65 "Python objects that were pickled" "$DDPM" eval "$FEATURES/pickled.npz" "$B"
     fails_with 65 "50 rows" "$DDPM" eval "$FEATURES/rows.npz" "$B"
     fails_with 65 "of 1 dimensions" "$DDPM" eval "$FEATURES/flat.npz" "$B"
     fails_with 2 "(not named)" "$DDPM" eval "$A" "$FEATURES/inception_b.npz"
@@ -146,4 +146,99 @@ near() {     # KEY VALUE of a.json, within 1e-9 of it
     "$DDPM" eval "$BATS_FILE_TMPDIR/b" "$BATS_FILE_TMPDIR/a" -q --features pca4 --bootstrap 0 --save_stats s.npz
     fails_with 2 "mean and covariance alone" "$DDPM" eval "$BATS_FILE_TMPDIR/b" s.npz --metrics kid
     fails_with 2 "not pixels" "$DDPM" eval "$BATS_FILE_TMPDIR/b" s.npz --features raw
+}
+
+# --- `ddpm features` and --merge
+
+values() { json a.json "$1"; }
+
+@test "features of images in a file are those that are measured" {
+    local a=$BATS_FILE_TMPDIR/a b=$BATS_FILE_TMPDIR/b
+    "$DDPM" eval "$b" "$a" -q --features raw --metrics fd,kid,pr --bootstrap 50 --json >a.json
+    for key in frechet_raw kernel_distance_mean recall interval.0; do values $key; done >images
+    "$DDPM" features "$a" -q --features raw -o a.npz --json >made.json
+    "$DDPM" info a.npz | grep -q "kind  *features"
+    [ "$(json made.json schema)" = '"ddpm-features-1"' ]
+    [ "$(json made.json rows)" -eq 60 ]
+    "$DDPM" features "$b" -q --features raw -o b.npz
+    "$DDPM" eval b.npz a.npz -q --metrics fd,kid,pr --bootstrap 50 --json >a.json
+    for key in frechet_distance kernel_distance_mean recall interval.0; do values $key; done >files
+    cmp images files
+    [ "$(values space)" = '"raw"' ]
+    "$DDPM" eval "$b" a.npz -q --features raw --metrics fd,kid,pr --bootstrap 50 --json >a.json
+    for key in frechet_raw kernel_distance_mean recall interval.0; do values $key; done >mixed
+    cmp images mixed
+}
+
+@test "parts of a set, in any partition, are the set" {
+    local a=$BATS_FILE_TMPDIR/a b=$BATS_FILE_TMPDIR/b i
+    for features in raw pca4; do
+        "$DDPM" features "$a" -q --features $features -o whole.npz
+        "$DDPM" features "$b" -q --features $features --fit_data "$a" -o other.npz
+        "$DDPM" eval other.npz whole.npz -q --metrics fd,kid,pr,dc --json | grep -v 'seconds\|reference"\|samples"\|span fewer' >whole.json
+        for n in 1 2 7; do
+            rm -rf parts
+            mkdir parts
+            for i in $(seq $n); do "$DDPM" features "$a" -q --features $features --part "$i/$n" --threads "$i" -o "parts/$((n - i)).npz"; done
+            "$DDPM" eval other.npz parts --merge -q --metrics fd,kid,pr,dc --json | grep -v 'seconds\|reference"\|samples"\|span fewer' >parts.json
+            cmp whole.json parts.json
+        done
+    done
+    [ "$(wc -l <parts.json)" -gt 20 ]
+}
+
+@test "a choice of images is the same in parts" {
+    local a=$BATS_FILE_TMPDIR/a
+    mkdir parts
+    "$DDPM" features "$a" -q --features raw -n 20 --seed 3 -o whole.npz
+    for i in 1 2 3; do "$DDPM" features "$a" -q --features raw -n 20 --seed 3 --part $i/3 -o parts/$i.npz; done
+    "$DDPM" eval whole.npz parts --merge -q --metrics fd --bootstrap 0 --json >a.json
+    [ "$(values n_reference)" -eq 20 ]
+    awk -v x="$(values frechet_distance)" 'BEGIN { exit !(x < 1e-3) }'
+}
+
+@test "an image that cannot be read is left out of its part" {
+    cp -r "$BATS_FILE_TMPDIR/b" damaged
+    head -c 100 damaged/00003.png >cut && mv cut damaged/00003.png
+    mkdir parts
+    for i in 1 2; do "$DDPM" features damaged -q --features raw --part $i/2 -o parts/$i.npz; done
+    "$DDPM" eval parts parts --merge -q --metrics fd --bootstrap 0 --json >a.json
+    [ "$(values n_samples)" -eq 39 ]
+    fails_with 65 00003 "$DDPM" features damaged --features raw --strict -o strict.npz
+    [ ! -e strict.npz ]
+}
+
+@test "parts that do not make a set are refused, by their names" {
+    local a=$BATS_FILE_TMPDIR/a b=$BATS_FILE_TMPDIR/b
+    mkdir parts
+    for i in 1 2 3; do "$DDPM" features "$a" -q --features raw --part $i/3 -o parts/$i.npz; done
+    mv parts/2.npz .
+    fails_with 2 "none of its 2 files has is 20" "$DDPM" eval parts parts --merge
+    cp parts/1.npz parts/again.npz
+    fails_with 2 "image 0 is in parts/1.npz and in parts/again.npz" "$DDPM" eval parts parts --merge
+    rm parts/again.npz
+    "$DDPM" features "$a" -q --features pca3 --part 2/3 -o parts/2.npz
+    fails_with 2 "parts/2.npz" "$DDPM" eval parts parts --merge
+    "$DDPM" features "$b" -q --features raw --part 2/3 -o parts/2.npz
+    fails_with 2 "parts/2.npz of 40" "$DDPM" eval parts parts --merge
+    rm parts/*
+    cp "$A" parts/2.npz
+    fails_with 65 "which images its rows are of" "$DDPM" eval parts parts --merge
+    "$DDPM" features "$a" -q --features pca3 -o a.npz
+    "$DDPM" features "$b" -q --features pca3 -o b.npz
+    fails_with 2 "only within one space" "$DDPM" eval a.npz b.npz             # their axes differ
+}
+
+@test "what is wrong with making features" {
+    local a=$BATS_FILE_TMPDIR/a
+    fails_with 2 "no output" "$DDPM" features "$a"
+    fails_with 2 ".npz" "$DDPM" features "$a" -o a.txt
+    fails_with 74 "nowhere" "$DDPM" features "$a" -o nowhere/a.npz
+    fails_with 2 "1/N to N/N" "$DDPM" features "$a" --features raw -o a.npz --part 0/2
+    fails_with 2 "1/N to N/N" "$DDPM" features "$a" --features raw -o a.npz --part 3/2
+    fails_with 2 "1/N to N/N" "$DDPM" features "$a" --features raw -o a.npz --part 1/2x
+    fails_with 2 "too few for 61" "$DDPM" features "$a" --features raw -o a.npz --part 1/61
+    fails_with 2 "inception-tensorflow" "$DDPM" features "$a" --features inception -o a.npz
+    fails_with 2 "no DATA" "$DDPM" features -o a.npz
+    [ ! -e a.npz ]
 }

@@ -21,6 +21,7 @@ setup() {
     tail -1 a/log.jsonl >last.json
     for key in loss lr grad_norm val_loss; do [ "$(json p.json runs.0.$key)" = "$(json last.json $key)" ]; done
     for title in "Training loss" "Loss by timestep" "Validation loss" "Learning rate" "Gradient norm"; do grep -q ">$title" a/curves.svg; done
+    grep -q "class='y-label'.*>loss (mean squared error)<" a/curves.svg
     grep -q "<svg xmlns='http://www.w3.org/2000/svg'" a/curves.svg
     [ "$(tail -c 7 a/curves.svg)" = "</svg>" ]
     cp a/curves.svg first.svg
@@ -50,7 +51,7 @@ setup() {
     fails_with 2 "not a run" "$DDPM" plot nowhere
     mkdir plain
     fails_with 2 "plain is not a run" "$DDPM" plot plain
-    fails_with 2 ".svg" "$DDPM" plot a -o x.png
+    fails_with 2 ".svg or .png" "$DDPM" plot a -o x.pdf
     fails_with 74 "nowhere" "$DDPM" plot a -o nowhere/x.svg
     cp -r a bad
     rm bad/log.jsonl

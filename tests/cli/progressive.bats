@@ -16,7 +16,7 @@ value() { json x.json "$1"; }
 
 @test "pictures, curve and totals" {
     progressive -o p --json >x.json
-    for file in x0.png x0.gif shared.png rate_distortion.csv rate_distortion.svg; do [ -s p/$file ]; done
+    for file in x0.png x0.gif x0-sheet.svg shared.png shared-sheet.svg rate_distortion.csv rate_distortion.svg; do [ -s p/$file ]; done
     [ "$("$TOOL" --frames p/x0.gif)" -eq 40 ]
     [ "$(value schema)" = '"ddpm-progressive-1"' ]
     [ "$(value images)" -eq 3 ]

@@ -169,6 +169,6 @@ same_weights() { cmp "$(checkpoint "$1" $3)/unet/diffusion_pytorch_model.safeten
     train -o r --steps 6 --val 4 --val_interval 2 --save_interval 3 --json >a.json 2>told
     grep -Eq '^[0-9.]+ s: start-up [0-9.]+ %, training steps [0-9.]+ %' told
     sum=$(sed -n 's/.*_share": *\([0-9.e+-]*\).*/\1/p' a.json | awk '{ s += $1; n++ } END { print n, (s > 0.999 && s < 1.001) ? "whole" : s }')
-    [ "$sum" = "7 whole" ]
+    [ "$sum" = "8 whole" ]
     [ -n "$(json a.json time.save_share)" ]
 }
