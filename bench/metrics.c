@@ -7,6 +7,7 @@
  * differ, as in features of networks. */
 #include "base/clock.h"
 #include "base/rng.h"
+#include "metrics/bootstrap.h"
 #include "metrics/frechet.h"
 #include "metrics/kernel_distance.h"
 #include "metrics/linalg.h"
@@ -68,12 +69,6 @@ static metric_rows make_rows(bench *b, size_t n, size_t dims, uint64_t set)
     return (metric_rows){ m.out, n, dims, false };
 }
 
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* Of all threads; a machine's other tenants show in it less than on the clock. */
 static double processor_seconds(void)
 {
@@ -84,7 +79,7 @@ static double processor_seconds(void)
 
 static double median(const bench *b, double *seconds)
 {
-    qsort(seconds, (size_t)b->repeats, sizeof *seconds, by_value);
+    metrics_sort(seconds, (size_t)b->repeats);
     return seconds[b->repeats / 2];
 }
 
@@ -112,7 +107,7 @@ static void kernel(bench *b)
 static void manifold(bench *b)
 {
     manifold_result r;
-    need(manifold_measure(&b->x, &b->y, 3, 5, &(metric_work){ .threads = b->threads }, &r));
+    need(manifold_measure(&b->x, &b->y, NULL, 3, 5, &(metric_work){ .threads = b->threads }, &r));
 }
 
 static void covariance(bench *b)

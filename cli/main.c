@@ -19,15 +19,18 @@ static const option_command commands[] = {
     { "train", "DATA -o RUN [OPTION]...", "train a model on images, or go on with a run",
       "DATA is a folder of images (sub-folders are classes), an IDX pair, CIFAR-10 binary batches or one of the other forms `ddpm info` knows. "
       "The same command again goes on where the run stopped. --set NAME=VALUE is another way to write --NAME VALUE.\n\n"
-      "SIGINT and SIGTERM finish the step, save and exit with 130 or 143; a second SIGINT leaves at once; SIGUSR1 saves and exits with 75, SIGUSR2 saves and goes on.",
+      "SIGINT and SIGTERM finish the step, save and exit with 130 or 143; a second SIGINT leaves at once; SIGUSR1 saves and exits with 75, SIGUSR2 saves and "
+      "goes on.",
       GROUP_TRAIN },
     { "classifier", "train DATA -o RUN [OPTION]...", "train a classifier of noisy images, for guidance and for distances",
-      "The way down of a network, its mean over the image and a layer to the classes of DATA, trained on images with the noise of all timesteps (Dhariwal & Nichol 2021, section 4). "
-      "Everything else is as in `ddpm train`. What guided-diffusion's classifier_train.py calls by a name of its own has that name here too, and its defaults.",
+      "The way down of a network, its mean over the image and a layer to the classes of DATA, trained on images with the noise of all timesteps (Dhariwal & "
+      "Nichol 2021, section 4). Everything else is as in `ddpm train`, but the defaults, which are those of guided-diffusion's classifier_train.py; its names of options "
+      "are taken too.",
       GROUP_TRAIN | GROUP_CLASSIFIER },
     { "sample", "MODEL -o OUT [OPTION]...", "draw images from a model",
       "MODEL is a run folder, a diffusers pipeline folder, a checkpoint or the name of a bundled model. OUT is a .png grid, an .npz in OpenAI's form, "
-      "a folder, or a film of the steps: a .gif, or with --film a .png that has a row for each image. With --sheet N OUT.png or OUT.svg has N images of each class in a "
+      "a folder, or a film of the steps: a .gif, or with --film a .png that has a row for each image. With --sheet N OUT.png or OUT.svg has N images of each "
+      "class in a "
       "row, with its name.",
       GROUP_SAMPLE },
     { "nll", "MODEL DATA [OPTION]...", "bits per dimension of images under a model",
@@ -36,21 +39,25 @@ static const option_command commands[] = {
       "image, -o FILE.npz every term, -o FILE.svg or FILE.png charts of the terms over t.",
       GROUP_NLL },
     { "eval", "SAMPLES REFERENCE [OPTION]...", "how far a set of images is from another",
-      "The Frechet distance of the two sets, as Gaussians in a space of features, with an interval. Each set is what `ddpm train` takes as DATA (`fashion:test`), or an .npz "
-      "in OpenAI's form; REFERENCE also what --save_stats wrote. Two .npz with mu and sigma (pytorch-fid, guided-diffusion) are compared as they are. "
-      "Two .npz with features [n,d] of any network, and logits if there are, get every metric that --metrics names. The floor, what real images get, is the same command with held-out images as SAMPLES.\n\n"
-      "With --sweep SAMPLES is a model, and the result a table: the distance of what it draws for every combination of sampling options. Options of drawing are for --sweep.",
+      "The Frechet distance of the two sets, as Gaussians in the space of --features, and what else --metrics names. Each set is images, what `ddpm train` takes as "
+      "DATA (`fashion:test`) or an .npz in OpenAI's form, or an .npz with features [n,d] of any network. REFERENCE, or both, may be statistics: what --save_stats "
+      "wrote, or mu and sigma of pytorch-fid or guided-diffusion. The floor, what real images get, is the same command with held-out images as SAMPLES.\n\n"
+      "With --sweep SAMPLES is a model, and the result a table: what its images measure for every combination of sampling options. The options of drawing are for "
+      "--sweep alone.",
       GROUP_EVAL | GROUP_SWEEP },
     { "features", "DATA -o FILE.npz [OPTION]...", "features of images, for `ddpm eval` later or on several machines",
-      "DATA is what `ddpm eval` takes as SAMPLES. The file holds a row for each image, logits and spatial features where the network has them, the images' numbers and the name of the "
+      "DATA is what `ddpm eval` takes as SAMPLES. The file holds a row for each image, logits and spatial features where the network has them, the images' "
+      "numbers and the name of the "
       "features. With --part I/N a machine makes its part; `ddpm eval --merge` reads a folder of all parts, with the numbers of a single file.",
       GROUP_FEATURES },
     { "neighbours", "SAMPLES DATA -o OUT.png [OPTION]...", "the training images that samples are nearest to, to see copies",
-      "OUT.png has a row for each of the first samples: the sample, then its nearest images of DATA by Euclidean distance of the pixels, or of --features. OUT.svg is the histogram of the "
+      "OUT.png has rows for some of the samples, a choice by --seed: the sample, then its nearest images of DATA by Euclidean distance of the pixels, or of --features. "
+      "OUT.svg is the histogram of the "
       "distances to the nearest image, of the samples and of --control: images that were not trained on (`fashion:test`). Copies would lie nearer than those.",
       GROUP_NEIGHBOURS },
     { "interpolate", "MODEL A B [C D] -o OUT [OPTION]...", "images between two images or two seeds",
-      "A and B are image files, or seed:N, the latent of that seed. DDIM's way: their latents, walked spherically from one to the other; with --at, DDPM's: both with noise added, "
+      "A and B are image files, or seed:N, the latent of that seed. DDIM's way: their latents, walked spherically from one to the other; with --at, DDPM's: "
+      "both with noise added, "
       "mixed, and drawn from there. Four of them make a grid with A, B, C, D in its corners. OUT is a .png, or a .gif that moves.",
       GROUP_INTERPOLATE },
     { "encode", "MODEL DATA -o LATENTS.safetensors [OPTION]...", "latents of images, by walking DDIM backwards",
@@ -58,15 +65,18 @@ static const option_command commands[] = {
     { "decode", "MODEL LATENTS.safetensors -o OUT [OPTION]...", "images of latents, over the chain and with the classes of `ddpm encode`",
       "OUT is a .png grid, an .npz in OpenAI's form, or a folder.", GROUP_DECODE },
     { "progressive", "MODEL DATA -o FOLDER [OPTION]...", "pictures of progressive generation, and the rate-distortion curve of images",
-      "FOLDER gets x0.png and x0.gif (what x_0 looks like at times of the chain), shared.png (images that share x_t), both also as -sheet files with the times beside them, rate_distortion.csv and its charts: how many bits per "
+      "FOLDER gets x0.png and x0.gif (what x_0 looks like at times of the chain), shared.png (images that share x_t), both also as -sheet files with the "
+      "times beside them, rate_distortion.csv and its charts: how many bits per "
       "dimension a receiver of x_t has got, and how far x_0 still is from the image (DDPM, section 4.3), over N images of DATA. "
       "--spacing, --steps, --compat and --guidance are for the pictures; the bound always has all T terms, or those of --timestep_respacing.",
       GROUP_PROGRESSIVE },
     { "convert", "MODEL OUT [OPTION]...", "write a model in a form that other programs open",
-      "MODEL is what `ddpm sample` takes. OUT gets its weights and description, not the state of a run: a folder that diffusers opens too, OUT.pt for improved-diffusion, "
+      "MODEL is what `ddpm sample` takes. OUT gets its weights and description, not the state of a run: a folder that diffusers opens too, OUT.pt for "
+      "improved-diffusion, "
       "OUT.ckpt for ermongroup/ddim, or OUT.safetensors. A form that cannot represent the model is refused with the reason.", GROUP_CONVERT },
     { "data", "pack DATA OUT.ddpmdata|verify FILE.ddpmdata [OPTION]...", "decode a data set once into a file that is mapped from then on",
-      "`data pack` writes the images of DATA, which is what `ddpm train` takes or the folder of an LMDB database (LSUN), in the size and channels asked for, with labels "
+      "`data pack` writes the images of DATA, which is what `ddpm train` takes or the folder of an LMDB database (LSUN), in the size and channels asked for, "
+      "with labels "
       "and class names. Every command takes the file as DATA, and reads it without decoding and without copying. Bad images are left out and named. "
       "`data verify` compares all of a file with its SHA-256; opening it checks its header, sizes and labels.", GROUP_DATA },
     { "info", "PATH [OPTION]...", "say what a model, run, data set, sample or configuration is", NULL, GROUP_INFO },
@@ -76,8 +86,10 @@ static const option_command commands[] = {
       "RUN is a run folder; up to four are drawn over each other. The charts go to RUN/curves.svg, or to the .svg or .png of -o, which several runs need. Lines are "
       "running means, bands what the single values reach.", GROUP_PLOT },
     { "bench", "[OPTION]...", "times of a training step and of sampling, next to the machine's ceiling",
-      "Of the network of --preset (ddpm-cifar10) with --batch_size images (32) of noise. Every figure is the median of --repeats; ceilings are measured between them, and "
-      "percentages are of those measured beside the work. --ops splits a step into operators and what is around them. --compare FILE measures what FILE, an earlier --json "
+      "Of the network of --preset (ddpm-cifar10) with --batch_size images (32) of noise. Every figure is the median of --repeats; ceilings are measured "
+      "between them, and "
+      "percentages are of those measured beside the work. --ops splits a step into operators and what is around them. --compare FILE measures what FILE, an "
+      "earlier --json "
       "document, measured, and ends with status 1 when time, as a share of the ceiling, or memory became worse by more than the noise. -o FILE keeps the document.",
       GROUP_BENCH },
     { "doctor", "[OPTION]...", "what the machine offers, and a short self-test", NULL, GROUP_DOCTOR },
@@ -89,12 +101,12 @@ static const option_command commands[] = {
 
 /* What runs the commands that take options; `signals`: they ask for requests between steps. */
 static const struct { const char *name; command_run run; int words; bool signals; } runs[] = {
-    { "train", cmd_train, 1, true }, { "classifier", cmd_classifier, 2, true }, { "sample", cmd_sample, 1, true }, { "nll", cmd_nll, 2, true },       { "info", cmd_info, 1, false },
-    { "eval", cmd_eval, 2, true }, { "features", cmd_features, 1, true },   { "neighbours", cmd_neighbours, 2, true },
-     { "convert", cmd_convert, 2, false }, { "data", cmd_data, 3, true },
-    { "progressive", cmd_progressive, 2, true }, { "interpolate", cmd_interpolate, 5, true },
-    { "encode", cmd_encode, 2, true }, { "decode", cmd_decode, 2, true },
-    { "plan", cmd_plan, 2, false },  { "plot", cmd_plot, 4, false }, { "bench", cmd_bench, 0, false },  { "doctor", cmd_doctor, 0, false },
+    { "train", cmd_train, 1, true },             { "classifier", cmd_classifier, 3, true },   { "sample", cmd_sample, 1, true },
+    { "nll", cmd_nll, 2, true },                 { "eval", cmd_eval, 2, true },               { "features", cmd_features, 1, true },
+    { "neighbours", cmd_neighbours, 2, true },   { "interpolate", cmd_interpolate, 5, true }, { "encode", cmd_encode, 2, true },
+    { "decode", cmd_decode, 2, true },           { "progressive", cmd_progressive, 2, true }, { "convert", cmd_convert, 2, false },
+    { "data", cmd_data, 3, true },               { "info", cmd_info, 1, false },              { "plan", cmd_plan, 2, false },
+    { "plot", cmd_plot, 4, false },              { "bench", cmd_bench, 0, false },            { "doctor", cmd_doctor, 0, false },
 };
 
 static const option_command *find_command(const char *name)
@@ -196,10 +208,23 @@ static int print_completion(const char *shell)
     return finish_output(0);
 }
 
-/* help, man and completion take at most one word. */
+/* Whether a command begins with this word: "train" of "train DATA -o RUN", "verify" of "pack DATA OUT|verify FILE". */
+static bool has_action(const option_command *c, const char *word)
+{
+    const size_t n = strlen(word);
+    for (const char *at = c->synopsis; at; at = strchr(at, '|')) {
+        at += *at == '|';
+        if (n && !strncmp(at, word, n) && at[n] == ' ') return true;
+    }
+    return false;
+}
+
+/* help, man and completion take at most one word; help and man also the word behind a command that says what it does. */
 static int run_generator(const option_command *self, int argc, char **argv)
 {
     static const char *const HELP[] = { "--help", "-h", NULL };
+    const option_command *longer = argc == 2 && strcmp(self->name, "completion") ? find_command(argv[0]) : NULL;
+    if (longer && has_action(longer, argv[1])) argc = 1;
     if (argc > 1 || (argc && argv[0][0] == '-') || words_have(argc, argv, HELP)) {
         if (words_have(argc, argv, HELP)) {
             help_command(stdout, self);

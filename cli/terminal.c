@@ -1,5 +1,6 @@
 #include "terminal.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,12 +68,25 @@ static void duration(double seconds, char text[32])
     else snprintf(text, 32, "%ld:%02ld", s / 60, s % 60);
 }
 
+/* Three significant digits without a power of ten: 0.0123, 2.58, 192, 66800. */
+static void number(double x, char text[64])
+{
+    double unit = 1;
+    while (x >= 1000 * unit) unit *= 10;
+    if (x < 999.5) snprintf(text, 64, "%.3g", x);
+    else snprintf(text, 64, "%.0f", unit * (double)(long)(x / unit + 0.5));
+}
+
 void terminal_progress_text(const tool_progress *p, char *text, size_t size)
 {
-    char total[32] = "", rate[64] = "", left[64] = "", time_left[32];
+    char total[32] = "", speed[64], rate[128] = "", left[64] = "", time_left[32];
     if (p->total > 0) snprintf(total, sizeof total, "/%lld", (long long)p->total);
-    if (p->per_second > 0) snprintf(rate, sizeof rate, ", %.3g %s/s", p->per_second, p->unit);
-    if (p->per_second > 0 && p->total > p->done) {
+    const bool known = p->per_second > 0 && isfinite(p->per_second);
+    if (known) {
+        number(p->per_second, speed);
+        snprintf(rate, sizeof rate, ", %s %s/s", speed, p->unit);
+    }
+    if (known && p->eta_seconds > 0) {
         duration(p->eta_seconds, time_left);
         snprintf(left, sizeof left, ", %s left", time_left);
     }

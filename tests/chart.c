@@ -285,6 +285,83 @@ static void test_bars_and_error_bars(void **state)
     free(svg);
 }
 
+/* Letters of 12 pixels are no wider than 8 and those of 13 no higher than 12 in any of the fonts: wide labels of the ticks, such as
+ * 1.05 x 10^-4, meet neither the title of the axis nor does that meet the edge of the chart. */
+static void test_wide_labels(void **state)
+{
+    (void)state;
+    static const double pairs[][2] = { { 1e-4, 1.1e-4 }, { 0.002951, 0.002953 }, { 0.1, 0.9 }, { -123457, -123456 }, { 1e-9, 1.0001e-9 }, { 1, 1e6 } };
+    const double x[] = { 0, 1 };
+    for (size_t k = 0; k < sizeof pairs / sizeof *pairs; k++) {
+        const chart_series s = { "a", CHART_LINE, 2, x, pairs[k], NULL, NULL };
+        const chart c = { .y_label = "learning rate", .n_series = 1, .series = &s };
+        char *svg = written(&c, 1, 1), label[CHART_LABEL_SIZE];
+        const double title = strtod(strstr(strstr(svg, "class='y-label'"), "translate(") + 10, NULL);
+        double right = 0, first = INFINITY;
+        for (const char *p = svg; (p = strstr(p, "<text class='y-tick'")); p++) {
+            const char *text = strchr(p, '>') + 1, *end = strstr(text, "</text>");
+            snprintf(label, sizeof label, "%.*s", (int)(end - text), text);
+            right = attribute(p, "x");
+            first = fmin(first, right - 8 * chart_shown(label));
+        }
+        assert_true(title + 3 < first && title - 12 > 0);
+        assert_true(right < attribute(strstr(svg, "class='frame'"), "x"));
+        NEAR(attribute(strstr(svg, "class='frame'"), "x") + attribute(strstr(svg, "class='frame'"), "width"), 380);
+        free(svg);
+    }
+}
+
+/* Where the error bar of the k-th series stands, whose only point is at x. */
+static double bar_at(const char *svg, int k)
+{
+    const char *p = strstr(svg, "class='error'");
+    for (; k > 0; k--) p = strstr(p + 1, "class='error'");
+    return strtod(strstr(p, " d='M") + 5, NULL) + 2.5;
+}
+
+static void test_error_bars_beside_each_other(void **state)
+{
+    (void)state;
+    const double x[] = { 0, 10 }, y[] = { 1, 2 }, low[] = { 0.5, 1 }, high[] = { 2, 3 };
+    const chart_series s[] = { { "a", CHART_POINTS, 2, x, y, low, high }, { "a", CHART_LINE, 2, x, y, NULL, NULL }, { "b", CHART_POINTS, 2, x, y, low, high },
+                               { "b", CHART_LINE, 2, x, y, NULL, NULL }, { "c", CHART_POINTS, 2, x, y, NULL, NULL } };
+    double at[2][2];
+    char *svg = written_one(s, 5, false, false);
+    assert_int_equal(polyline(svg, 0, at, 2), 2);
+    const double left = attribute(strstr(svg, "class='frame'"), "x");
+    NEAR(at[0][0], left);
+    assert_true(bar_at(svg, 0) >= left - 0.011);                     /* the one that would stand outside */
+    assert_true(bar_at(svg, 1) - left > 2 && bar_at(svg, 1) - left < 4);
+    assert_int_equal(polyline(svg, 1, at, 2), 2);
+    NEAR(at[0][0], left);
+    free(svg);
+    svg = written_one(s, 1, false, false);
+    NEAR(bar_at(svg, 0), tick_at(svg, "x-tick", "0"));
+    free(svg);
+}
+
+static void test_ticks_of_points(void **state)
+{
+    (void)state;
+    static const double x[] = { 100, 5, 50, 20000, 51, 1.5 }, y[] = { 1, 2, 3, 4, 5, 6 };
+    for (int n = 3; n <= 6; n++) {
+        const chart_series s[] = { { "a", CHART_POINTS, n, x, y, NULL, NULL }, { "b", CHART_POINTS, n, x, y, NULL, NULL } };
+        const chart c = { .x_log = true, .n_series = 2, .series = s, .x_of_points = true };
+        char *svg = written(&c, 1, 1);
+        int ticks = 0;
+        for (const char *p = svg; (p = strstr(p, "<text class='x-tick'")); p++) ticks++;
+        if (n == 3) {
+            tick_at(svg, "x-tick", "5");
+            tick_at(svg, "x-tick", "50");
+            assert_true(tick_at(svg, "x-tick", "100") - tick_at(svg, "x-tick", "50") > 20);
+        }
+        if (n < 5) assert_int_equal(ticks, n);
+        if (n == 5) assert_null(strstr(svg, ">51</text>"));          /* it would touch that of 50 */
+        if (n == 6) assert_non_null(strstr(svg, ">10<"));            /* a number that is not whole: the usual ticks */
+        free(svg);
+    }
+}
+
 /* --- what is left out, thinned, shared --------------------------------------------------------------- */
 
 static void test_gaps(void **state)
@@ -412,12 +489,13 @@ static void test_form(void **state)
                                { "band", CHART_BAND, 3, x, NULL, low, high }, { "bars", CHART_BARS, 3, x, low, NULL, NULL },
                                { NULL, CHART_LINE, 3, x, low, NULL, NULL },
                                { "a name that is much longer than any legend has room for in its row", CHART_LINE, 3, x, y, NULL, NULL } };
-    const chart c[] = { { "T <1> & more", "x \"label\"", "y 'label'", false, false, 6, s }, { "log", NULL, NULL, true, true, 6, s },
-                        { "empty", "x", "y", false, false, 0, NULL } };
+    const chart c[] = { { .title = "T <1> & more", .x_label = "x \"label\"", .y_label = "y 'label'", .n_series = 6, .series = s, .subtitle = "S <2>" },
+                        { .title = "log", .x_log = true, .y_log = true, .n_series = 6, .series = s }, { .title = "empty", .x_label = "x", .y_label = "y" } };
     char *svg = written(c, 3, 2);
     check_well_formed(svg);
     assert_non_null(strstr(svg, ">&lt;a&gt; &amp; &quot;b&quot; &#39;c&#39;</text>"));
     assert_non_null(strstr(svg, ">T &lt;1&gt; &amp; more</text>"));
+    assert_non_null(strstr(svg, ">S &lt;2&gt;</text>"));
     assert_non_null(strstr(svg, ">caf\xc3\xa9 &#65533;&#65533;&#65533; &#65533;</text>"));
     assert_non_null(strstr(svg, ">a name that is much longer than a...</text>"));
     assert_non_null(strstr(svg, ">no data</text>"));
@@ -467,6 +545,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_even_ticks), cmocka_unit_test(test_log_ticks), cmocka_unit_test(test_odd_ranges),
         cmocka_unit_test(test_linear_positions), cmocka_unit_test(test_log_positions), cmocka_unit_test(test_x_from_zero), cmocka_unit_test(test_bars_and_error_bars),
+        cmocka_unit_test(test_wide_labels), cmocka_unit_test(test_error_bars_beside_each_other), cmocka_unit_test(test_ticks_of_points),
         cmocka_unit_test(test_gaps), cmocka_unit_test(test_thinning), cmocka_unit_test(test_names_share_style),
         cmocka_unit_test(test_form), cmocka_unit_test(test_locale), cmocka_unit_test(test_nothing),
     };

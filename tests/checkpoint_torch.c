@@ -8,23 +8,6 @@
 
 #define GOLDEN "tests/golden/06_unet/"
 
-/* Given as a user would, before anything is resolved. */
-static settings request_of(const char *values)
-{
-    settings s;
-    char text[1024];
-    settings_defaults(&s);
-    assert_true(snprintf(text, sizeof text, "%s", values) < (int)sizeof text);
-    char *rest = text;
-    for (char *pair; (pair = strsep(&rest, " ")); ) {
-        char *value = strchr(pair, '=');
-        if (!value) continue;
-        *value++ = 0;
-        MUST(settings_set(&s, pair, value, ORIGIN_COMMAND_LINE));
-    }
-    return s;
-}
-
 /* --- files of our own: tensors as one older stream --------------------------------------------- */
 
 typedef struct { const char *name; int ndim; int64_t shape[8]; const float *data; size_t len; } piece;

@@ -16,25 +16,17 @@ enum { N = 2, SIDE = 8, CHANNELS = 3, PIXELS = SIDE * SIDE, IMAGE = PIXELS * CHA
 #define CHAIN "diffusion_steps=1000 noise_schedule=linear rescale_timesteps=false "
 #define JUDGE SMALL_NET CHAIN "classes_out=5"
 
-static void quiet(void *ctx, const char *line) { (void)ctx, (void)line; }
-static const tool_events EVENTS = { .message = quiet };
+static const tool_events EVENTS = { 0 };
 
 /* --- networks in folders ----------------------------------------------------------------- */
 
-/* "key=value ..." given by the user; the classifier's folder comes last. */
-static settings request_of(const char *values, const char *guide)
+/* "key=value ..." given by the user; the classifier's folder, which may be NULL, comes last. */
+static settings guided_request(const char *values, const char *guide)
 {
-    settings s;
-    char text[MODEL_PATH_SIZE + 1024];
-    settings_defaults(&s);
-    assert_true(snprintf(text, sizeof text, "precision=f32 max_isa=%s %s%s%s", max_isa() ? max_isa() : "", values, guide ? " classifier=" : "", guide ? guide : "") < (int)sizeof text);
-    char *rest = text;
-    for (char *pair; (pair = strsep(&rest, " ")); ) {
-        char *value = strchr(pair, '=');
-        if (!value) continue;
-        *value++ = 0;
-        MUST(settings_set(&s, pair, value, ORIGIN_COMMAND_LINE));
-    }
+    settings s = request_of(values);
+    MUST(settings_set(&s, "precision", "f32", ORIGIN_COMMAND_LINE));
+    if (max_isa()) MUST(settings_set(&s, "max_isa", max_isa(), ORIGIN_COMMAND_LINE));
+    if (guide) MUST(settings_set(&s, "classifier", guide, ORIGIN_COMMAND_LINE));
     return s;
 }
 
@@ -68,7 +60,7 @@ static void judge_open(const place *p, const char *how, judge *j)
 {
     char dir[MODEL_PATH_SIZE];
     *j = (judge){ .g = golden_open(NETWORKS) };
-    const settings s = request_of(how, NULL);
+    const settings s = guided_request(how, NULL);
     if (!file_exists(under(p, "judge", dir))) write_model(p, "judge", JUDGE, "classifier", NULL, dir);
     MUST(engine_new(&s, &j->e));
     MUST(classifier_open(dir, &j->e, &j->c));
@@ -198,7 +190,7 @@ static void draw(const char *model, const char *guide, const char *how, int at_o
 {
     static const uint64_t seed[N] = { 7, 7 }, index[N] = { 0, 1 };
     static const int y[N] = { 3, 1 };
-    const settings request = request_of(how, guide);
+    const settings request = guided_request(how, guide);
     generator g;
     MUST(generator_open(model, &request, &EVENTS, &g));
     MUST(generator_load(&g));
@@ -278,7 +270,7 @@ static void test_no_guidance(void **state)
     write_model(p, "plain", MODELS[0].settings, "plain", NULL, model);
     snprintf(how, sizeof how, "%s classifier_scale=0", METHODS[1].request);
     draw(model, guide, how, N, NULL, x[0]);
-    const settings request = request_of(METHODS[1].request, NULL);
+    const settings request = guided_request(METHODS[1].request, NULL);
     generator g;
     MUST(generator_open(model, &request, &EVENTS, &g));
     MUST(generator_load(&g));
@@ -330,7 +322,7 @@ static void test_misfits(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char model[MODEL_PATH_SIZE], guide[MODEL_PATH_SIZE], name[32];
-        const settings request = request_of("threads=1", NULL);
+        const settings request = guided_request("threads=1", NULL);
         engine e;
         classifier *c = NULL;
         model_file *m = NULL;
@@ -361,11 +353,11 @@ static void test_requests(void **state)
     write_model(*state, "judge", JUDGE, "classifier", birds, guide);
     write_model(*state, "plain", MODELS[0].settings, "plain", NULL, model);
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        const settings request = request_of(wrong[i].request, wrong[i].guide);
+        const settings request = guided_request(wrong[i].request, wrong[i].guide);
         assert_int_equal(generator_open(model, &request, &EVENTS, &g), DDPM_EINVAL);
         if (!strstr(ddpm_last_error(), wrong[i].says)) fail_msg("case %zu: %s", i, ddpm_last_error());
     }
-    const settings request = request_of("sampler=ddpm clip=x0", guide);
+    const settings request = guided_request("sampler=ddpm clip=x0", guide);
     MUST(generator_open(model, &request, &EVENTS, &g));
     assert_int_equal(generator_classes(&g), CLASSES);
     MUST(generator_class(&g, "4", &label));

@@ -12,28 +12,15 @@ static void check(ddpm_status status)
     if (status != DDPM_OK) fail_msg("%s", ddpm_last_error());
 }
 
-/* "key=value key=value" */
-static void set_words(settings *s, const char *words, option_origin origin)
-{
-    char text[512], *rest = text;
-    snprintf(text, sizeof text, "%s", words);
-    for (char *pair; (pair = strsep(&rest, " ")); ) {
-        char *value = strchr(pair, '=');
-        if (!value) continue;
-        *value++ = 0;
-        check(settings_set(s, pair, value, origin));
-    }
-}
-
 typedef struct { settings model, request; sampling how; } fixture;
 
 static ddpm_status try_make(fixture *f, const char *model, const char *request)
 {
     settings_defaults(&f->model);
     settings_defaults(&f->request);
-    set_words(&f->model, "image_size=8", ORIGIN_CHECKPOINT);
-    set_words(&f->model, model, ORIGIN_CHECKPOINT);
-    set_words(&f->request, request, ORIGIN_COMMAND_LINE);
+    check(settings_set_pairs(&f->model, "image_size=8", ORIGIN_CHECKPOINT));
+    check(settings_set_pairs(&f->model, model, ORIGIN_CHECKPOINT));
+    check(settings_set_pairs(&f->request, request, ORIGIN_COMMAND_LINE));
     check(settings_resolve(&f->model));
     return sampling_new(&f->model, &f->request, &f->how);
 }
@@ -346,15 +333,15 @@ static void test_training(void **state)
     settings *s = malloc(sizeof *s);
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
         settings_defaults(s);
-        set_words(s, "image_size=8", ORIGIN_COMMAND_LINE);
-        set_words(s, rows[k].words, ORIGIN_COMMAND_LINE);
+        check(settings_set_pairs(s, "image_size=8", ORIGIN_COMMAND_LINE));
+        check(settings_set_pairs(s, rows[k].words, ORIGIN_COMMAND_LINE));
         check(settings_resolve(s));
         const ddpm_status status = sampling_check_training(s);
         if (!rows[k].says) check(status);
         else if (status != DDPM_EINVAL || !strstr(ddpm_last_error(), rows[k].says)) fail_msg("%s: %s", rows[k].words, status ? ddpm_last_error() : "accepted");
     }
     settings_defaults(s);
-    set_words(s, "image_size=8 rescale_betas_zero_snr=true", ORIGIN_COMMAND_LINE);
+    check(settings_set_pairs(s, "image_size=8 rescale_betas_zero_snr=true", ORIGIN_COMMAND_LINE));
     assert_int_equal(settings_resolve(s), DDPM_EINVAL);
     free(s);
     fixture *f = make("rescale_betas_zero_snr=true prediction=v compat=diffusers", "");

@@ -159,40 +159,19 @@ static void test_kernel_of_floats(void **state)
     assert_true(got < 0);                                   /* unbiased: of a set and itself it is below 0 */
 }
 
-/* Intervals of sets from one distribution hold the mean of such sets' distances about 95 times of 100. */
-static void test_kernel_interval(void **state)
-{
-    (void)state;
-    enum { SETS = 150, N = 120, D = 2, SUBSETS = 20 };
-    static double x[N * D], y[N * D], value[SUBSETS];
-    static kernel_result r[SETS];
-    double expected = 0;
-    int inside = 0;
-    const kernel_options o = { .subset_size = 40, .subsets = SUBSETS, .seed = 3 };
-    for (uint64_t s = 0; s < SETS; s++) {
-        normals(100 + 2 * s, 0, x, N * D);
-        normals(101 + 2 * s, 0.6, y, N * D);
-        check(kernel_distances(&(metric_rows){ x, N, D, true }, &(metric_rows){ y, N, D, true }, &o, &ALONE, value));
-        kernel_summarise(value, &o, N, &r[s]);
-        expected += r[s].mean / SETS;
-    }
-    for (int s = 0; s < SETS; s++) inside += r[s].interval.low <= expected && expected <= r[s].interval.high;
-    if (inside < SETS * 88 / 100 || inside > SETS * 99 / 100) fail_msg("%d of %d intervals hold the mean", inside, SETS);
-}
-
 static void test_kernel_summary(void **state)
 {
     (void)state;
     const double value[4] = { 1, 2, 3, 6 };
     kernel_result r;
-    kernel_summarise(value, &(kernel_options){ 25, 4, 0 }, 100, &r);
+    kernel_summarise(value, &(kernel_options){ 25, 4, 0 }, 0.5, &r);
     near_to(r.mean, 3, 1e-15);
     near_to(r.deviation, sqrt(14.0 / 4), 1e-15);
-    near_to(r.standard_error, sqrt(14.0 / 3 * (1.0 / 3 + 1.0 / 4)), 1e-14);
+    near_to(r.standard_error, sqrt(0.5 + 14.0 / 3 / 4), 1e-14);
     near_to(r.interval.high - r.interval.low, 2 * 1.959963984540054 * r.standard_error, 1e-14);
-    kernel_summarise(value, &(kernel_options){ 100, 4, 0 }, 100, &r);
+    kernel_summarise(value, &(kernel_options){ 25, 4, 0 }, NAN, &r);
     assert_true(isnan(r.standard_error) && isnan(r.interval.low));
-    kernel_summarise(value, &(kernel_options){ 25, 1, 0 }, 100, &r);
+    kernel_summarise(value, &(kernel_options){ 25, 1, 0 }, 0.5, &r);
     assert_true(isnan(r.standard_error));
     near_to(r.mean, 1, 0);
 }
@@ -213,7 +192,7 @@ static void test_stop(void **state)
     const metric_rows rows = { x, N, D, true };
     const metric_work w = { .stop = stop_at_once };
     assert_int_equal(kernel_distances(&rows, &rows, &(kernel_options){ 50, 4, 0 }, &w, value), DDPM_ESTOPPED);
-    assert_int_equal(manifold_measure(&rows, &rows, 3, 5, &w, &r), DDPM_ESTOPPED);
+    assert_int_equal(manifold_measure(&rows, &rows, NULL, 3, 5, &w, &r), DDPM_ESTOPPED);
 }
 
 /* --- score of probabilities -------------------------------------------------------------------- */
@@ -322,7 +301,7 @@ static void expect_manifold(const double *x, size_t n, const double *y, size_t m
     for (int threads = 0; threads < 2; threads++) {
         pool *p = NULL;
         if (threads) check(pool_new(3, &p));
-        check(manifold_measure(&(metric_rows){ x, n, dims, true }, &(metric_rows){ y, m, dims, true }, 3, 5, &(metric_work){ .threads = p }, &r[threads]));
+        check(manifold_measure(&(metric_rows){ x, n, dims, true }, &(metric_rows){ y, m, dims, true }, NULL, 3, 5, &(metric_work){ .threads = p }, &r[threads]));
         pool_free(p);
     }
     assert_memory_equal(&r[0], &r[1], sizeof r[0]);
@@ -346,6 +325,115 @@ static void test_manifold(void **state)
     expect_manifold(x, N, y, M, D);
 }
 
+/* Shares and density without group g of x (of g 20: with all), of y; radii rx, ry, dy are squared, from the whole sets. */
+typedef struct { size_t n, m, dims; const double *x, *y, *rx, *ry, *dy; } balls;
+
+static void without_groups(const balls *b, size_t gx, size_t gy, double out[4])
+{
+    double inside = 0, back = 0, held = 0, covered = 0, left = 0;
+    for (size_t i = 0; i < b->n; i++) {
+        bool in = false;
+        for (size_t j = 0; j < b->m; j++) {
+            const double d = squared(b->x + i * b->dims, b->y + j * b->dims, b->dims);
+            in |= j % 20 != gy && d <= b->ry[j];
+            held += j % 20 != gy && d <= b->dy[j];
+        }
+        inside += in;
+    }
+    for (size_t j = 0; j < b->m; j++) {
+        bool in = false, cover = false;
+        for (size_t i = 0; i < b->n; i++) {
+            const double d = squared(b->x + i * b->dims, b->y + j * b->dims, b->dims);
+            in |= i % 20 != gx && d <= b->rx[i];
+            cover |= i % 20 != gx && d <= b->dy[j];
+        }
+        back += in;
+        covered += cover;
+        left += j % 20 != gy;
+    }
+    const double want[4] = { inside / (double)b->n, back / (double)b->m, held / 5 / (double)b->n * (double)b->m / left, covered / (double)b->m };
+    memcpy(out, want, sizeof want);
+}
+
+/* What the groups add to the variance of out[which]; n points are tested, 0: no share. */
+static double plain_spread(const balls *b, int which, bool of_x, size_t n)
+{
+    const size_t owners = of_x ? b->n : b->m, groups = owners < 20 ? owners : 20;
+    const double kept = (double)(groups - 1) / (double)groups;
+    double all[4], value[20], lost = 0, mean = 0, squares = 0, out[4];
+    without_groups(b, 20, 20, all);
+    for (size_t g = 0; g < groups; g++) {
+        without_groups(b, of_x ? g : 20, of_x ? 20 : g, out);
+        value[g] = out[which];
+        mean += value[g] / (double)groups;
+        lost += all[which] - value[g];
+    }
+    for (size_t g = 0; g < groups; g++) squares += (value[g] - mean) * (value[g] - mean);
+    const double variance = squares * kept - (n ? kept * kept * lost / (double)n : 0);
+    return variance > 0 ? variance : 0;
+}
+
+static void same_interval(metric_interval got, metric_interval want)
+{
+    near_to(got.low, want.low, 1e-12);
+    near_to(got.high, want.high, 1e-12);
+}
+
+static void expect_groups(size_t n, size_t m)
+{
+    enum { MOST = 90, D = 3 };
+    static double x[MOST * D], y[MOST * D], rx[MOST], ry[MOST], dy[MOST];
+    const metric_rows of_x = { x, n, D, true }, of_y = { y, m, D, true };
+    const balls b = { n, m, D, x, y, rx, ry, dy };
+    manifold_result r;
+    double each[MOST];
+    normals(17, 0.7, x, n * D);
+    normals(18, 0, y, m * D);
+    for (size_t i = 0; i < n; i++) rx[i] = plain_radius(x, n, D, i, 3);
+    for (size_t j = 0; j < m; j++) ry[j] = plain_radius(y, m, D, j, 3);
+    for (size_t j = 0; j < m; j++) dy[j] = plain_radius(y, m, D, j, 5);
+    check(manifold_measure(&of_x, &of_y, NULL, 3, 5, &ALONE, &r));
+    same_interval(r.precision_interval, interval_share_spread(r.precision, n, plain_spread(&b, 0, false, n)));
+    same_interval(r.recall_interval, interval_share_spread(r.recall, m, plain_spread(&b, 1, true, m)));
+    same_interval(r.coverage_interval, interval_share_spread(r.coverage, m, plain_spread(&b, 3, true, m)));
+    for (size_t i = 0; i < n; i++) {
+        each[i] = 0;
+        for (size_t j = 0; j < m; j++) each[i] += squared(x + i * D, y + j * D, D) <= dy[j] ? 0.2 : 0;
+    }
+    const double error = interval_deviation(each, n, n - 1);
+    metric_interval density = interval_normal(r.density, sqrt(error * error / (double)n + plain_spread(&b, 2, false, 0)));
+    if (density.low < 0) density.low = 0;
+    same_interval(r.density_interval, density);
+    assert_true(m < 65 || plain_spread(&b, 0, false, n) + plain_spread(&b, 1, true, m) + plain_spread(&b, 3, true, m) > 0);
+}
+
+static void test_manifold_groups(void **state)
+{
+    (void)state;
+    expect_groups(90, 65);
+    expect_groups(12, 65);                 /* fewer points than groups */
+    expect_groups(90, 12);
+}
+
+static void test_manifold_of_given_radii(void **state)
+{
+    (void)state;
+    enum { N = 70, M = 130, D = 4 };
+    static double x[N * D], y[M * D], nearest[M * 5];
+    manifold_result found, given;
+    normals(27, 0.2, x, N * D);
+    normals(28, 0, y, M * D);
+    const metric_rows of_x = { x, N, D, true }, of_y = { y, M, D, true };
+    check(manifold_measure(&of_x, &of_y, NULL, 3, 5, &ALONE, &found));
+    check(manifold_radii(&of_y, 5, &ALONE, 0, 1, nearest));
+    check(manifold_measure(&of_x, &of_y, nearest, 3, 5, &ALONE, &given));
+    assert_memory_equal(&found, &given, sizeof found);
+    memset(nearest, 0, sizeof nearest);
+    check(manifold_measure(&of_x, &of_y, nearest, 3, 5, &ALONE, &given));
+    near_to(given.precision + given.density + given.coverage, 0, 0);
+    near_to(given.recall, found.recall, 0);
+}
+
 /* On a line with unit distances the radii are known. */
 static void test_manifold_on_a_line(void **state)
 {
@@ -358,7 +446,7 @@ static void test_manifold_on_a_line(void **state)
     for (size_t i = 0; i < N; i++) near_to(near[i * 4 + 1], i == 0 || i == N - 1 ? 4 : 1, 0);
     near_to(near[3], 16, 0);
     near_to(near[35 * 4 + 3], 4, 0);
-    check(manifold_measure(&(metric_rows){ x, N, 1, true }, &(metric_rows){ (double[8]){ 0, 1, 2, 3, 4, 5, 6, 7 }, 8, 1, true }, 3, 5, &ALONE, &r));
+    check(manifold_measure(&(metric_rows){ x, N, 1, true }, &(metric_rows){ (double[8]){ 0, 1, 2, 3, 4, 5, 6, 7 }, 8, 1, true }, NULL, 3, 5, &ALONE, &r));
     near_to(r.precision + r.recall + r.density + r.coverage, 0, 0);        /* nowhere near */
     near_to(r.precision_interval.low, 0, 0);
     assert_true(r.precision_interval.high > 0);
@@ -387,6 +475,11 @@ static void test_intervals(void **state)
         near_to((got.high - 5) * sqrt((double)student[i].n) / 2, student[i].quantile, student[i].allowed * student[i].quantile);
         near_to(got.high - 5, 5 - got.low, 1e-14);
     }
+    same_interval(interval_share_spread(0.8, 50, 0), interval_share(0.8, 50));
+    same_interval(interval_share_spread(0.5, 96, 0.25 / 96), interval_share(0.5, 48));
+    const double point = 52.0 / 54 * 2 / 54, all_of = point / (point / 50 + 0.01);
+    near_to(interval_share_spread(1, 50, 0.01).low, all_of / (all_of + 1.959963984540054 * 1.959963984540054), 1e-14);
+    near_to(interval_jackknife((double[3]){ 1, 2, 6 }, 3), 2.0 / 3 * 14, 1e-14);
     near_to(interval_normal(1, 0.5).low, 1 - 0.979981992270027, 1e-14);
     const double v[3] = { 1, 2, 6 };
     near_to(interval_mean(v, 3), 3, 0);
@@ -397,7 +490,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows),            cmocka_unit_test(test_numpy_draws),     cmocka_unit_test(test_kernel_distance),
-        cmocka_unit_test(test_kernel_of_floats), cmocka_unit_test(test_kernel_interval), cmocka_unit_test(test_kernel_summary),
+        cmocka_unit_test(test_kernel_of_floats), cmocka_unit_test(test_kernel_summary),  cmocka_unit_test(test_manifold_groups),
+        cmocka_unit_test(test_manifold_of_given_radii),
         cmocka_unit_test(test_stop),            cmocka_unit_test(test_score_extremes),  cmocka_unit_test(test_score_of_logits),
         cmocka_unit_test(test_manifold),        cmocka_unit_test(test_manifold_on_a_line), cmocka_unit_test(test_intervals),
     };

@@ -139,7 +139,7 @@ static ddpm_status members(gold_case *c, gold_file *f, const char *name, const u
     double *got = gold_alloc(c, n, sizeof *got);
     DDPM_TRY(gold_need(c, f, &want, "pr/%s", name));
     DDPM_TRY(gold_expect(&want, 1, n));
-    for (size_t i = 0; i < n; i++) got[i] = flag[i];
+    for (size_t i = 0; i < n; i++) got[i] = flag[i] != 0;
     gold_compare_near(c, &want, got, 0, 0);
     return DDPM_OK;
 }
@@ -161,12 +161,13 @@ static ddpm_status precision_recall(gold_case *c, const void *ctx)
     const metric_rows reference = rows_of(&real), samples = rows_of(&made);
     DDPM_TRY(radii(c, job->f, "real", &reference, k, &real_radius));
     DDPM_TRY(radii(c, job->f, "gen", &samples, k, &made_radius));
-    const manifold_points p = { gold_alloc(c, samples.n, 1), gold_alloc(c, reference.n, 1), gold_alloc(c, samples.n, sizeof *p.balls), gold_alloc(c, reference.n, 1) };
+    const manifold_points p = { gold_alloc(c, samples.n, 1), gold_alloc(c, reference.n, 1), gold_alloc(c, samples.n, sizeof *p.balls), gold_alloc(c, reference.n, 1),
+                                gold_alloc(c, MANIFOLD_GROUPS, sizeof *p.held) };
     DDPM_TRY(manifold_compare(&samples, &reference, &(manifold_radius){ made_radius, real_radius, real_radius }, &alone, 0, 1, &p));
     DDPM_TRY(members(c, job->f, "gen_in_real", p.sample_inside, samples.n));
     DDPM_TRY(members(c, job->f, "real_in_gen", p.reference_inside, reference.n));
     manifold_result r;
-    DDPM_TRY(manifold_measure(&samples, &reference, k, k, &alone, &r));
+    DDPM_TRY(manifold_measure(&samples, &reference, NULL, k, k, &alone, &r));
     gold_compare_near(c, &want, (double[2]){ r.precision, r.recall }, 0, 1e-10);
     return DDPM_OK;
 }

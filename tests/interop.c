@@ -11,21 +11,6 @@
 static const char *const FOLDERS[] = { "resnet", "sharded", "sharded_bin", "flat" };
 enum { N_FOLDERS = sizeof FOLDERS / sizeof *FOLDERS };
 
-static settings request_of(const char *values)
-{
-    settings s;
-    char text[1024], *rest = text;
-    settings_defaults(&s);
-    assert_true(snprintf(text, sizeof text, "%s", values) < (int)sizeof text);
-    for (char *pair; (pair = strsep(&rest, " ")); ) {
-        char *value = strchr(pair, '=');
-        if (!value) continue;
-        *value++ = 0;
-        MUST(settings_set(&s, pair, value, ORIGIN_COMMAND_LINE));
-    }
-    return s;
-}
-
 static void expect(const char *spec, int weights, const char *values, ddpm_status status, const char *sentence)
 {
     model_file *m = NULL;

@@ -230,12 +230,11 @@ static void test_moments_in_pieces(void **state)
 {
     (void)state;
     double *x = make_rows(), mean[2][DIMS], covariance[2][DIMS * DIMS];
-    moments *whole = NULL, *pieces = NULL, *rest = NULL;
+    moments *whole = NULL, *pieces = NULL;
     pool *threads = NULL;
     check(pool_new(3, &threads));
     check(moments_new(DIMS, NULL, &whole));
     check(moments_new(DIMS, threads, &pieces));
-    check(moments_new(DIMS, threads, &rest));
     moments_add(whole, x, ROWS);
     for (size_t r = 0, n = 1; r < ROWS; r += n, n = n % 97 * 3 + 1) moments_add(pieces, x + r * DIMS, r + n < ROWS ? n : ROWS - r);
     check(moments_read(whole, mean[0], covariance[0]));
@@ -243,16 +242,12 @@ static void test_moments_in_pieces(void **state)
     assert_memory_equal(mean[0], mean[1], sizeof mean[0]);
     assert_memory_equal(covariance[0], covariance[1], sizeof covariance[0]);
     moments_clear(pieces);
-    moments_add(pieces, x, 300);
-    moments_add(rest, x + 300 * DIMS, ROWS - 300);
-    moments_join(pieces, rest);
+    moments_add(pieces, x, ROWS);
     assert_int_equal(moments_count(pieces), ROWS);
     check(moments_read(pieces, mean[1], covariance[1]));
-    for (size_t i = 0; i < DIMS; i++) near_to(mean[1][i], mean[0][i], 5e-10);
-    for (size_t i = 0; i < DIMS * DIMS; i++) near_to(covariance[1][i], covariance[0][i], 1e-9);
+    assert_memory_equal(covariance[0], covariance[1], sizeof covariance[0]);
     moments_free(whole);
     moments_free(pieces);
-    moments_free(rest);
     pool_free(threads);
     free(x);
 }
@@ -397,7 +392,7 @@ static void test_replicates(void **state)
     for (int threads = 1; threads <= 2; threads++) {
         pool *p = NULL;
         check(pool_new(threads * 2 - 1, &p));
-        const bootstrap_input in = { .rows = &(metric_rows){ x, N, 1, true }, .seed = 5, .threads = p };
+        const bootstrap_input in = { .rows = &(metric_rows){ x, N, 1, true }, .seed = 5, .work = { .threads = p } };
         check(bootstrap_frechet(&in, t, REPLICATES, got[threads - 1]));
         pool_free(p);
     }
@@ -450,7 +445,7 @@ static void test_coverage(void **state)
         moments_add(m, x[s], N);
         check(moments_read(m, mean, covariance));
         check(frechet_distance(t, mean, covariance, &r));
-        const bootstrap_input in = { .rows = &(metric_rows){ x[s], N, D, true }, .seed = s, .threads = p };
+        const bootstrap_input in = { .rows = &(metric_rows){ x[s], N, D, true }, .seed = s, .work = { .threads = p } };
         check(bootstrap_frechet(&in, t, REPLICATES, replicate));
         bootstrap_summarise(r.distance, 0.95, replicate, REPLICATES, &i);
         estimate[s] = r.distance;

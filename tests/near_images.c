@@ -50,7 +50,7 @@ static image_set *open_data(void)
     assert_int_equal(npz_writer_open(path, &w), DDPM_OK);
     assert_int_equal(npz_writer_add(w, "arr_0", "|u1", shape, 4, data), DDPM_OK);
     assert_int_equal(npz_writer_finish(w), DDPM_OK);
-    assert_int_equal(image_set_open(path, false, &set), DDPM_OK);
+    assert_int_equal(image_set_open_as(path, &(dataset_options){ .labels = DATASET_LABELS_NONE }, &set), DDPM_OK);
     return set;
 }
 

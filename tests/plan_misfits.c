@@ -88,8 +88,12 @@ static void misfits_are_explained(void **state)
     g = nn_graph_new(NN_F32);
     nn_conv2d(g, "empty", (nn_conv_args){ .x = input(g, 4, 4, 2), .out = 0 });
     expect_sentence(g, DDPM_ESHAPE, "empty.weight: ", "sizes must be");
+}
 
-    g = nn_graph_new(NN_F32);
+static void convolutions_must_fit(void **state)
+{
+    (void)state;
+    nn_graph *g = nn_graph_new(NN_F32);
     nn_conv2d(g, "wide", (nn_conv_args){ .x = input(g, 4, 4, 2), .out = 2, .kernel_h = 3, .kernel_w = 5, .pad_h = 3 });
     expect_sentence(g, DDPM_ESHAPE, "wide: ", "padding 3 of a kernel of 3: needs 0..2");
 
@@ -156,6 +160,7 @@ static void plans_refuse_what_cannot_train(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(misfits_are_explained), cmocka_unit_test(plans_refuse_what_cannot_train) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(misfits_are_explained), cmocka_unit_test(convolutions_must_fit),
+                                        cmocka_unit_test(plans_refuse_what_cannot_train) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -47,6 +47,7 @@ typedef struct {
     double       best_saved;    /* c.best_val when best was saved */
     int          validations, drawings, evaluations;
     unsigned     save_us, draw_us, val_us, eval_us;     /* what they take */
+    double       seconds_left;  /* as told after the last step */
 } fixture;
 
 static ddpm_status save(void *ctx, int64_t step, bool best)
@@ -67,6 +68,12 @@ static ddpm_status draw(void *ctx, int64_t step)
     usleep(f->draw_us);
     f->drawings++;
     return f->drawn == DDPM_OK ? DDPM_OK : ddpm_fail(f->drawn, "no picture");
+}
+
+static void progress(void *ctx, const run_progress *p)
+{
+    fixture *f = ctx;
+    f->seconds_left = p->eta_seconds;
 }
 
 static ddpm_status validate(void *ctx, run_validation *v)
@@ -151,15 +158,22 @@ static void unmake(fixture *f)
     check(dir_remove_tree("/tmp", f->dir + strlen("/tmp/")));
 }
 
-static int log_lines(const fixture *f)
+/* A file of the run folder as text; the caller frees. */
+static char *text_of(const fixture *f, const char *name)
 {
     char path[128];
     uint8_t *text = NULL;
     size_t len;
-    int lines = 0;
-    snprintf(path, sizeof path, "%s/log.jsonl", f->dir);
+    snprintf(path, sizeof path, "%s/%s", f->dir, name);
     check(file_read_all(path, 1 << 20, &text, &len));
-    for (size_t i = 0; i < len; i++) lines += text[i] == '\n';
+    return (char *)text;
+}
+
+static int log_lines(const fixture *f)
+{
+    char *text = text_of(f, "log.jsonl");
+    int lines = 0;
+    for (const char *c = text; *c; c++) lines += *c == '\n';
     free(text);
     return lines;
 }
@@ -179,6 +193,28 @@ static void test_rhythm(void **state)
     unmake(&f);
 }
 
+/* The time left is that to the end that comes first. */
+static void test_time_left(void **state)
+{
+    (void)state;
+    static const struct { int64_t steps; double hours, least, most; } cases[] = {
+        { 1000000000, 0, 7200, 1e12 }, { 1000000000, 1, 3000, 3600 }, { 0, 1, 3000, 3600 }, { 0, 0, 0, 0 }, { 5, 1, 1e-6, 600 },
+    };
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        fixture f;
+        make(&f, 1e-3, false);
+        f.c.steps = cases[k].steps;
+        f.c.hours = cases[k].hours;
+        f.c.log_every = 1;
+        f.h.progress = progress;
+        f.request = RUN_SAVE_AND_STOP;
+        f.request_at = 4;
+        assert_int_equal(run_train(&f.c, &f.h), DDPM_ESTOPPED);
+        assert_true(f.seconds_left >= cases[k].least && f.seconds_left <= cases[k].most);
+        unmake(&f);
+    }
+}
+
 /* A run of a version without the last columns goes on: the header is new, the rows are as they were. */
 static void test_table_of_an_earlier_version(void **state)
 {
@@ -188,8 +224,6 @@ static void test_table_of_an_earlier_version(void **state)
                               "grad_norm_sq,grad_noise_trace,top1,top5,val_top1,val_top5,val_clean_top1,eval,eval_low,eval_high\n1,4,0.5\n2,8,0.25\n";
     fixture f;
     char path[128];
-    uint8_t *text = NULL;
-    size_t len;
     make(&f, 1e-3, false);
     runlog_close(f.log);
     f.log = NULL;
@@ -198,8 +232,8 @@ static void test_table_of_an_earlier_version(void **state)
     for (int k = 0; k < 2; k++) {
         runlog_close(f.log);
         check(runlog_open(f.dir, 2, &f.log));
-        check(file_read_all(path, 1 << 20, &text, &len));
-        assert_string_equal((char *)text, NEW);
+        char *text = text_of(&f, "progress.csv");
+        assert_string_equal(text, NEW);
         free(text);
     }
     unmake(&f);
@@ -210,15 +244,11 @@ static void test_noise_is_logged(void **state)
 {
     (void)state;
     fixture f;
-    char path[128];
-    uint8_t *text = NULL;
-    size_t len;
     make(&f, 1e-3, false);
     check(run_train(&f.c, &f.h));
-    snprintf(path, sizeof path, "%s/log.jsonl", f.dir);
-    check(file_read_all(path, 1 << 20, &text, &len));
+    char *text = text_of(&f, "log.jsonl");
     int lines = 0;
-    for (char *line = strtok((char *)text, "\n"); line; line = strtok(NULL, "\n"), lines++) {
+    for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n"), lines++) {
         const char *norm = strstr(line, "\"grad_norm\":"), *square = strstr(line, "\"grad_norm_sq\":"), *trace = strstr(line, "\"grad_noise_trace\":");
         assert_true(norm && square && trace);
         const double tr = strtod(trace + 19, NULL), sq = strtod(square + 15, NULL);
@@ -245,9 +275,6 @@ static void test_where_the_time_goes(void **state)
     static const double val[] = { 3, 4, 5 };
     static const double SECONDS[RUN_ACTIVITIES] = { [DOING_VALIDATE] = 3 * 0.03, [DOING_SAVE] = 3 * 0.05, [DOING_DRAW] = 2 * 0.02, [DOING_EVALUATE] = 0.01 };
     fixture f;
-    char path[128];
-    uint8_t *text = NULL;
-    size_t len;
     double sum = 0;
     make(&f, 1e-3, false);
     f.val = val;
@@ -271,10 +298,9 @@ static void test_where_the_time_goes(void **state)
         sum += f.c.times.seconds[a];
     }
     assert_true(fabs(sum - f.c.times.total) < 1e-9 && f.c.times.total <= seconds && f.c.times.total > 0.99 * seconds - 0.001);
-    snprintf(path, sizeof path, "%s/log.jsonl", f.dir);
-    check(file_read_all(path, 1 << 20, &text, &len));
+    char *text = text_of(&f, "log.jsonl");
     const char *drawn = NULL, *last = NULL;
-    for (char *line = strtok((char *)text, "\n"); line; line = strtok(NULL, "\n")) {
+    for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
         double shares = 0;
         for (int a = 0; a < RUN_ACTIVITIES; a++) shares += share_in(line, (run_activity)a);
         assert_true(fabs(shares - 1) < 1e-9);
@@ -370,41 +396,74 @@ static void test_evaluations(void **state)
 {
     (void)state;
     fixture f;
-    char path[128];
-    uint8_t *text = NULL;
-    size_t len;
     make(&f, 1e-3, false);
     f.h.evaluate = evaluate;
     f.c.eval_every = 3;
     check(run_train(&f.c, &f.h));
     assert_int_equal(f.evaluations, 2);
     assert_int_equal(log_lines(&f), 3 + 2);
-    snprintf(path, sizeof path, "%s/log.jsonl", f.dir);
-    check(file_read_all(path, 1 << 20, &text, &len));
-    assert_non_null(strstr((char *)text, "{\"step\":3,\"samples\":12,\"eval\":{\"features\":\"pca8\","));
-    assert_non_null(strstr((char *)text, "{\"key\":\"frechet_pca8\",\"name\":\"Frechet distance\",\"value\":2.5,\"interval\":[2.0,3.0]}"));
-    assert_non_null(strstr((char *)text, "\"value\":0.75,\"interval\":null}"));
+    char *text = text_of(&f, "log.jsonl");
+    assert_non_null(strstr(text, "{\"step\":3,\"samples\":12,\"eval\":{\"features\":\"pca8\","));
+    assert_non_null(strstr(text, "{\"key\":\"frechet_pca8\",\"name\":\"Frechet distance\",\"value\":2.5,\"interval\":[2.0,3.0]}"));
+    assert_non_null(strstr(text, "\"value\":0.75,\"interval\":null}"));
     free(text);
-    snprintf(path, sizeof path, "%s/progress.csv", f.dir);
-    check(file_read_all(path, 1 << 20, &text, &len));
+    text = text_of(&f, "progress.csv");
     int commas[8] = { 0 }, lines = 0;
-    for (size_t i = 0; i < len; i++) {
-        commas[lines] += text[i] == ',';
-        lines += text[i] == '\n';
+    for (const char *c = text; *c; c++) {
+        commas[lines] += *c == ',';
+        lines += *c == '\n';
     }
     assert_int_equal(lines, 1 + 3 + 2);
     for (int i = 1; i < lines; i++) assert_int_equal(commas[i], commas[0]);
-    assert_non_null(strstr((char *)text, "\n3,12,,"));
-    assert_non_null(strstr((char *)text, ",,2.5,2,3\n"));
+    assert_non_null(strstr(text, "\n3,12,,"));
+    assert_non_null(strstr(text, ",,2.5,2,3\n"));
     free(text);
     runlog_close(f.log);
     f.log = NULL;
     check(runlog_open(f.dir, 5, &f.log));      /* a run that goes on from step 5 has not been evaluated at 6 */
     assert_int_equal(log_lines(&f), 3);
     f.evaluated = DDPM_ENUMERIC;
+    f.c.log = f.log;
     f.c.steps = 9;
+    f.c.saved = 6;
+    check(run_train(&f.c, &f.h));              /* made up at 6, where the trainer is, then due at 9 */
+    assert_int_equal(f.evaluations, 4);
+    unmake(&f);
+}
+
+/* An evaluation that a signal ended is the first thing of the run that goes on, once. */
+static void test_an_evaluation_is_made_up(void **state)
+{
+    (void)state;
+    fixture f;
+    make(&f, 1e-3, false);
+    f.h.evaluate = evaluate;
+    f.c.eval_every = 3;
+    f.evaluated = DDPM_ESTOPPED;
+    f.request = RUN_SAVE_AND_STOP;
+    f.request_at = 3;
+    assert_int_equal(run_train(&f.c, &f.h), DDPM_ESTOPPED);
+    f.c.saved = 3;
+    assert_int_equal(run_train(&f.c, &f.h), DDPM_ESTOPPED);         /* ended again: no step was made */
+    assert_int_equal(trainer_get_state(f.tr)->step, 3);
+    assert_string_equal(f.saved, " 3");
+    assert_int_equal(log_lines(&f), 1);
+    f.request = RUN_GO_ON;
+    f.evaluated = DDPM_OK;
     check(run_train(&f.c, &f.h));
-    assert_int_equal(f.evaluations, 3);
+    assert_int_equal(f.evaluations, 2 + 2);
+    f.c.saved = 6;
+    check(run_train(&f.c, &f.h));              /* step 6 is in the log */
+    assert_int_equal(f.evaluations, 4);
+    runlog_close(f.log);
+    check(runlog_open(f.dir, 6, &f.log));      /* also for another process */
+    f.c.log = f.log;
+    assert_int_equal(runlog_evaluated(f.log), 6);
+    check(run_train(&f.c, &f.h));
+    assert_int_equal(f.evaluations, 4);
+    runlog_close(f.log);
+    check(runlog_open(f.dir, 5, &f.log));
+    assert_int_equal(runlog_evaluated(f.log), 3);
     unmake(&f);
 }
 
@@ -454,9 +513,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_table_of_an_earlier_version), cmocka_unit_test(test_noise_is_logged),
         cmocka_unit_test(test_where_the_time_goes),
-        cmocka_unit_test(test_rhythm),   cmocka_unit_test(test_best),                      cmocka_unit_test(test_best_of_an_earlier_process),
+        cmocka_unit_test(test_rhythm), cmocka_unit_test(test_time_left),   cmocka_unit_test(test_best),                      cmocka_unit_test(test_best_of_an_earlier_process),
         cmocka_unit_test(test_requests), cmocka_unit_test(test_best_on_a_full_disk),       cmocka_unit_test(test_a_grid_never_ends_a_run),
-        cmocka_unit_test(test_evaluations), cmocka_unit_test(test_lost_data), cmocka_unit_test(test_bad_numbers),
+        cmocka_unit_test(test_evaluations), cmocka_unit_test(test_an_evaluation_is_made_up), cmocka_unit_test(test_lost_data), cmocka_unit_test(test_bad_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -42,6 +42,21 @@ static void refuse(const char *text, const char *says)
 
 /* --- combinations ----------------------------------------------------------------------------- */
 
+/* Lists of numbers are values too. */
+static void test_values_with_commas(void **state)
+{
+    (void)state;
+    const sweep_grid g = parse("spacing=openai:10,10;trailing;openai:5,5,5 eta=0,1"), one = parse("spacing=openai:10,10;");
+    assert_int_equal(g.cells, 6);
+    assert_string_equal(sweep_value(&g, 0, 0), "openai:10,10");
+    assert_string_equal(sweep_value(&g, 2, 0), "trailing");
+    assert_string_equal(sweep_value(&g, 5, 0), "openai:5,5,5");
+    assert_int_equal(one.cells, 1);
+    assert_string_equal(sweep_value(&one, 0, 0), "openai:10,10");
+    refuse("spacing=openai:10,10;;trailing", "empty value");
+    refuse("spacing=;", "empty value");
+}
+
 static void test_the_last_key_is_the_fastest(void **state)
 {
     (void)state;
@@ -240,7 +255,7 @@ static void test_the_table_in_words(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_the_last_key_is_the_fastest), cmocka_unit_test(test_values_reach_the_settings_as_if_given), cmocka_unit_test(test_what_is_wrong),
+        cmocka_unit_test(test_values_with_commas), cmocka_unit_test(test_the_last_key_is_the_fastest), cmocka_unit_test(test_values_reach_the_settings_as_if_given), cmocka_unit_test(test_what_is_wrong),
         cmocka_unit_test(test_a_sweep_goes_on_with_its_file), cmocka_unit_test(test_other_files_are_refused), cmocka_unit_test(test_the_table_in_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -57,17 +57,18 @@ static inline const char *under(const place *p, const char *name, char path[MODE
 static inline settings settings_from(const char *values)
 {
     settings s;
-    char text[2048];
     settings_defaults(&s);
-    assert_true(snprintf(text, sizeof text, "%s", values) < (int)sizeof text);
-    char *rest = text;
-    for (char *pair; (pair = strsep(&rest, " ")); ) {
-        char *value = strchr(pair, '=');
-        if (!value) continue;
-        *value++ = 0;
-        MUST(settings_set(&s, pair, value, ORIGIN_CONFIG));
-    }
+    MUST(settings_set_pairs(&s, values, ORIGIN_CONFIG));
     MUST(settings_resolve(&s));
+    return s;
+}
+
+/* The same as a user's words, before anything is resolved. */
+static inline settings request_of(const char *values)
+{
+    settings s;
+    settings_defaults(&s);
+    MUST(settings_set_pairs(&s, values, ORIGIN_COMMAND_LINE));
     return s;
 }
 

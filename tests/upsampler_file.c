@@ -13,23 +13,6 @@
 
 enum { LARGE = 16, SMALL = 8, CHANNELS = 3, IMAGES = 2, IMAGE = LARGE * LARGE * CHANNELS, LITTLE = SMALL * SMALL * CHANNELS, CLASSES = 5 };
 
-/* "key=value ..." as somebody's wishes, not resolved. */
-static settings wishes(const char *values)
-{
-    settings s;
-    char text[1024];
-    settings_defaults(&s);
-    snprintf(text, sizeof text, "%s", values);
-    char *rest = text;
-    for (char *pair; (pair = strsep(&rest, " ")); ) {
-        char *value = strchr(pair, '=');
-        if (!value) continue;
-        *value++ = 0;
-        MUST(settings_set(&s, pair, value, ORIGIN_COMMAND_LINE));
-    }
-    return s;
-}
-
 /* --- the network ------------------------------------------------------------------------ */
 
 /* The model's output for the golden inputs. */
@@ -76,7 +59,7 @@ static void write_as_ours(const model_file *m, const char *dir)
 static void test_their_checkpoint_and_ours(void **state)
 {
     static float first[2 * IMAGES * IMAGE], second[2 * IMAGES * IMAGE];
-    const settings request = wishes(GIVEN "small_size=8");
+    const settings request = request_of(GIVEN "small_size=8");
     char dir[MODEL_PATH_SIZE], path[MODEL_PATH_SIZE];
     model_file *m = NULL;
     double own = 0, error = 0;
@@ -121,7 +104,7 @@ static void test_what_a_checkpoint_needs_to_be_told(void **state)
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         model_file *m = NULL;
-        const settings request = wishes(wrong[i].given);
+        const settings request = request_of(wrong[i].given);
         assert_int_equal(model_open_with(wrong[i].path, WEIGHTS_EMA, &request, &m), DDPM_EINVAL);
         if (!strstr(ddpm_last_error(), wrong[i].says)) fail_msg("\"%s\": %s", wrong[i].given, ddpm_last_error());
     }
@@ -129,8 +112,7 @@ static void test_what_a_checkpoint_needs_to_be_told(void **state)
 
 /* --- small images ------------------------------------------------------------------------- */
 
-static void quiet(void *ctx, const char *line) { (void)ctx; (void)line; }
-static const tool_events EVENTS = { .message = quiet };
+static const tool_events EVENTS = { 0 };
 
 typedef struct { const char *name, *descr; int side; const void *labels; int n_labels; } npz_case;
 
@@ -161,7 +143,7 @@ static void test_small_images_in_turn(void **state)
     for (int k = 0; k < 2; k++) {
         char path[MODEL_PATH_SIZE];
         base_images *b = NULL;
-        settings request = wishes("");
+        settings request = request_of("");
         MUST(settings_set(&request, "base_samples", write_npz(*state, &cases[k], pixels(), path), ORIGIN_COMMAND_LINE));
         MUST(base_images_open(&d, &request, &EVENTS, &b));
         assert_int_equal(base_images_count(b), 3);
@@ -193,7 +175,7 @@ static void test_wrong_small_images(void **state)
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         char path[MODEL_PATH_SIZE];
         base_images *b = NULL;
-        settings request = wishes(wrong[i].request);
+        settings request = request_of(wrong[i].request);
         MUST(settings_set(&request, "base_samples", write_npz(*state, &wrong[i].c, pixels(), path), ORIGIN_COMMAND_LINE));
         const ddpm_status s = base_images_open(&d, &request, &EVENTS, &b);
         if (wrong[i].says ? s == DDPM_OK || !strstr(ddpm_last_error(), wrong[i].says) : s != DDPM_OK) fail_msg("%s: %s", wrong[i].c.name, ddpm_last_error());

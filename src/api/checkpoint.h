@@ -55,6 +55,9 @@ ddpm_status model_fingerprint(const model_file *m, char hex[9]);
 /* Names of the bundled models, sorted, for messages; the caller frees them with dir_list_free. Looked for
  * beside the program: <its folder>/../models, then <its folder>/../share/ddpm/models; and likewise beside libddpm.so. */
 ddpm_status model_bundled(char ***names, int *count);
+/* Whether this word alone is the name of a bundled model, or names any: one of those, a run, a folder or a file. */
+bool        model_is_bundled(const char *word);
+bool        model_is(const char *spec);
 /* Those folders, for messages: "A and B". */
 void        model_bundled_places(char *text, size_t size);
 

@@ -115,7 +115,8 @@ static ddpm_status read_classes(const json *o, const char *path, model_descripti
     if (!d->class_names) return ddpm_fail(DDPM_ENOMEM, "no memory for %zu class names", n);
     for (size_t i = 0; i < n; i++) {
         const char *name = json_as_string(json_at(list, i));
-        if (!name || strlen(name) >= CLASS_NAME_SIZE) return ddpm_fail(DDPM_EFORMAT, "%s: class name %zu is not a text of less than %d bytes", path, i, CLASS_NAME_SIZE);
+        if (!name || strlen(name) >= CLASS_NAME_SIZE)
+            return ddpm_fail(DDPM_EFORMAT, "%s: class name %zu is not a text of less than %d bytes", path, i, CLASS_NAME_SIZE);
         if (!(d->class_names[i] = strdup(name))) return ddpm_fail(DDPM_ENOMEM, "no memory for class names");
         d->n_class_names++;
     }

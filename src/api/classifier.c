@@ -2,7 +2,7 @@
 
 #include "api/network.h"
 #include "api/sampling.h"
-#include "base/fixmath.h"
+#include "diffusion/cross_entropy.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -45,7 +45,8 @@ static ddpm_status take_facts(classifier *c)
     const model_description *d = model_describe(c->file);
     const unet_config u = settings_unet(&d->s);
     if (!u.classes_out) return ddpm_fail(DDPM_EINVAL, "%s is no classifier but a diffusion model; `ddpm classifier train` makes one", d->path);
-    c->facts = (classifier_facts){ .model = d, .height = u.height, .width = u.width, .channels = u.in_channels, .classes = u.classes_out, .dims = u.channels[u.levels - 1] };
+    c->facts = (classifier_facts){ .model = d, .height = u.height, .width = u.width, .channels = u.in_channels, .classes = u.classes_out,
+                                   .dims = u.channels[u.levels - 1] };
     c->chunk = sampling_chunk(u.height, u.width);
     DDPM_TRY(sampling_process(&d->s, &c->full, &c->p));
     return model_fingerprint(c->file, c->facts.fingerprint);
@@ -137,11 +138,11 @@ static ddpm_status fits_process(const classifier *c, const model_description *m,
     const char *path = c->facts.model->path;
     char own[OPTION_TEXT_SIZE], its[OPTION_TEXT_SIZE];
     if (c->full.T != p->s->T)
-        return ddpm_fail(DDPM_EINVAL, "--classifier %s was trained on T = %d timesteps of noise and %s on T = %d; train one with --diffusion_steps %d", path, c->full.T, m->path,
-                         p->s->T, p->s->T);
+        return ddpm_fail(DDPM_EINVAL, "--classifier %s was trained on T = %d timesteps of noise and %s on T = %d; train one with --diffusion_steps %d", path,
+                         c->full.T, m->path, p->s->T, p->s->T);
     if (!same_levels(&c->full, p->s))
-        return ddpm_fail(DDPM_EINVAL, "--classifier %s was trained on other amounts of noise (schedule %s) than %s (schedule %s); train one with the model's schedule", path,
-                         schedule_word(&c->facts.model->s, own), m->path, schedule_word(&m->s, its));
+        return ddpm_fail(DDPM_EINVAL, "--classifier %s was trained on other amounts of noise (schedule %s) than %s (schedule %s); train one with the model's "
+                                      "schedule", path, schedule_word(&c->facts.model->s, own), m->path, schedule_word(&m->s, its));
     if (c->full.T != 1000 && c->p.rescale_timesteps != p->rescale_timesteps)
         return ddpm_fail(DDPM_EINVAL, "--classifier %s was trained with --rescale_timesteps %s and %s was not; train one that counts timesteps as the model does", path,
                          c->p.rescale_timesteps ? "true" : "false", m->path);
@@ -158,8 +159,8 @@ static ddpm_status fits_classes(const classifier *c, const model_description *m)
                          m->s.v.num_classes);
     for (int i = 0; i < c->facts.classes && i < own->n_class_names && i < m->n_class_names; i++)
         if (strcmp(own->class_names[i], m->class_names[i]))
-            return ddpm_fail(DDPM_EINVAL, "class %d of --classifier %s is \"%.60s\" and of %s \"%.60s\"; train one on the model's classes", i, own->path, own->class_names[i],
-                             m->path, m->class_names[i]);
+            return ddpm_fail(DDPM_EINVAL, "class %d of --classifier %s is \"%.60s\" and of %s \"%.60s\"; train one on the model's classes", i, own->path,
+                             own->class_names[i], m->path, m->class_names[i]);
     return DDPM_OK;
 }
 
@@ -172,8 +173,8 @@ ddpm_status classifier_fits(const classifier *c, const model_description *m)
     if (!f->model->s.v.noised)
         return ddpm_fail(DDPM_EINVAL, "--classifier %s was trained with --noised false and has seen no noisy images; train one without that", f->model->path);
     if (f->height != h || f->width != w || f->channels != m->s.v.channels)
-        return ddpm_fail(DDPM_EINVAL, "--classifier %s knows images of %dx%d with %d channels and %s draws %dx%d with %d; train one on images of the model's size", f->model->path,
-                         f->height, f->width, f->channels, m->path, h, w, m->s.v.channels);
+        return ddpm_fail(DDPM_EINVAL, "--classifier %s knows images of %dx%d with %d channels and %s draws %dx%d with %d; train one on images of the model's "
+                                      "size", f->model->path, f->height, f->width, f->channels, m->path, h, w, m->s.v.channels);
     DDPM_TRY(fits_classes(c, m));
     DDPM_TRY(sampling_process(&m->s, &full, &p));
     const ddpm_status status = fits_process(c, m, &p);
@@ -265,8 +266,8 @@ ddpm_status classifier_features(classifier *c, const uint8_t *images, int count,
     const classifier_facts *f = &c->facts;
     class_job job = { .c = c, .n = count, .bytes = images, .features = features, .logits = logits };
     if (h != f->height || w != f->width || channels != f->channels)
-        return ddpm_fail(DDPM_EINVAL, "the classifier %s knows images of %dx%d with %d channels, and these are %dx%d with %d; resize them first, or train one on images of their size",
-                         f->model->path, f->height, f->width, f->channels, h, w, channels);
+        return ddpm_fail(DDPM_EINVAL, "the classifier %s knows images of %dx%d with %d channels, and these are %dx%d with %d; resize them first, or train one "
+                                      "on images of their size", f->model->path, f->height, f->width, f->channels, h, w, channels);
     if (count < 1) return DDPM_OK;
     DDPM_TRY(prepare_features(c));
     return run_job(&job, run_features);
@@ -302,15 +303,6 @@ static ddpm_status prepare_gradients(classifier *c)
     return status;
 }
 
-/* In place: from logits to d log softmax(logits)[y] / d logits. */
-static void log_softmax_gradient(int classes, int y, float *logits)
-{
-    double top = (double)logits[0], sum = 0;
-    for (int k = 1; k < classes; k++) top = fmax(top, (double)logits[k]);
-    for (int k = 0; k < classes; k++) sum += fix_exp((double)logits[k] - top);
-    for (int k = 0; k < classes; k++) logits[k] = (float)((k == y) - fix_exp((double)logits[k] - top) / sum);
-}
-
 static ddpm_status gradients_of(const class_job *job, int first, int n, int worker)
 {
     const classifier *c = job->c;
@@ -322,7 +314,10 @@ static ddpm_status gradients_of(const class_job *job, int first, int n, int work
     DDPM_TRY(nn_plan_set(plan, c->u.t, n, job->t + at));
     DDPM_TRY(nn_plan_forward(plan, n));
     DDPM_TRY(nn_plan_get(plan, c->u.out, n, dlogits));
-    for (int k = 0; k < n; k++) log_softmax_gradient(c->facts.classes, job->y[first + k], dlogits + (size_t)k * (size_t)c->facts.classes);
+    for (int k = 0; k < n; k++) {
+        float *of = dlogits + (size_t)k * (size_t)c->facts.classes;
+        cross_entropy(c->facts.classes, of, job->y[first + k], -1, of);
+    }
     DDPM_TRY(nn_plan_backward(plan, n, dlogits, false));
     return nn_plan_get_grad(plan, c->u.x, n, job->grad + at * len);
 }

@@ -19,17 +19,35 @@ static ddpm_status check_mapped(const comparison *c)
     snprintf(own, sizeof own, "pca%zu", s->whole.dims);
     if (a->h != s->h || a->w != s->w || a->c != s->c)
         return ddpm_fail(DDPM_EINVAL, "%s is of images of %dx%dx%d, those of %s are %dx%dx%d", path, s->h, s->w, s->c, a->word, a->h, a->w, a->c);
-    if (c->s.v->fit_data[0] || c->s.v->save_stats[0]) return ddpm_fail(DDPM_EINVAL, "%s has its axes already; --fit_data and --save_stats need images as REFERENCE", path);
+    if (c->s.v->fit_data[0] || c->s.v->save_stats[0])
+        return ddpm_fail(DDPM_EINVAL, "%s has its axes already; --fit_data and --save_stats need images as REFERENCE", path);
     if (!given(c, "features") || !strcmp(word, own)) return DDPM_OK;
     if (!strcmp(word, "raw")) return ddpm_fail(DDPM_EINVAL, "%s holds %zu principal components, not pixels as --features raw asks", path, s->whole.dims);
     return ddpm_fail(DDPM_EINVAL, "%s holds %zu principal components, --features %s asks for %s", path, s->whole.dims, word, strncmp(word, "pca", 3) ? word : word + 3);
+}
+
+/* Which --features makes features of a space that a file names. */
+static void say_maker(const char *space, char *text, size_t size)
+{
+    const bool pytorch = strstr(space, "pytorch"), tensorflow = strstr(space, "tensorflow");
+    if (features_are_inception(space))
+        snprintf(text, size, "--features %s", pytorch ? "inception-pytorch" : tensorflow ? "inception-tensorflow" : "inception-pytorch or inception-tensorflow");
+    else if (!strncmp(space, "classifier-", 11)) snprintf(text, size, "--features RUN, with the run folder (or bundled name) of that classifier,");
+    else if (!strcmp(space, "raw")) snprintf(text, size, "--features raw");
+    else if (!strncmp(space, "pca", 3))
+        snprintf(text, size, "--features %.*s and --fit_data, with the images that those axes were fitted to,", (int)strcspn(space, "-"), space);
+    else snprintf(text, size, "an .npz of features of the same network as SAMPLES");
 }
 
 static ddpm_status check_images_against_file(const comparison *c)
 {
     const eval_side *a = &c->samples, *b = &c->reference;
     if (b->kind == SIDE_STATISTICS && b->stored.map.axes) return check_mapped(c);
+    char maker[128];
     if (given(c, "features")) return DDPM_OK;
+    say_maker(b->space, maker, sizeof maker);
+    if (b->space[0])
+        return ddpm_fail(DDPM_EINVAL, "%s holds features of the space \"%s\", %s images: %s makes those of them", b->word, b->space, a->word, maker);
     if (b->kind == SIDE_FEATURES)
         return ddpm_fail(DDPM_EINVAL, "%s holds features, %s does not; give features of both from the same network, or its name with --features", b->word, a->word);
     return ddpm_fail(DDPM_EINVAL, "%s holds statistics of %zu features of another program, which are not those of the images of %s; where they are of Inception, "
@@ -41,8 +59,6 @@ static ddpm_status check_features_against(const comparison *c)
     const eval_side *a = &c->samples, *b = &c->reference;
     if (b->kind == SIDE_IMAGES && !given(c, "features"))
         return ddpm_fail(DDPM_EINVAL, "%s holds features, %s does not; give features of both from the same network, or its name with --features", a->word, b->word);
-    if (b->kind == SIDE_STATISTICS && b->stored.map.axes)
-        return ddpm_fail(DDPM_EINVAL, "%s is of principal components of pixels; %s holds features of another kind", b->word, a->word);
     return DDPM_OK;
 }
 
@@ -109,23 +125,38 @@ static ddpm_status refuse_metric(const comparison *c, unsigned missing)
         return ddpm_fail(DDPM_EINVAL, "%s holds mean and covariance alone: --metrics fd can be measured, and what else needs no rows of it",
                          a->kind == SIDE_STATISTICS ? a->word : b->word);
     if (missing & METRIC_SFID)
-        return ddpm_fail(DDPM_EINVAL, "--metrics sfid needs spatial features of both sets (an array \"spatial\", or mu_s and sigma_s of statistics); %s has none", plain->word);
+        return ddpm_fail(DDPM_EINVAL, "--metrics sfid needs spatial features of both sets (an array \"spatial\", or mu_s and sigma_s of statistics); %s has "
+                                      "none%s", plain->word, plain->kind == SIDE_IMAGES ? " in this space; inception-pytorch and inception-tensorflow have them" : "");
     if (a->kind == SIDE_IMAGES)
-        return ddpm_fail(DDPM_EINVAL, "--metrics is needs logits of a classifier, and --features %s has none; inception-pytorch and inception-tensorflow have, and files with \"logits\"",
-                         feature_space_name(c->space));
+        return ddpm_fail(DDPM_EINVAL, "--metrics is needs logits of a classifier, and --features %s has none; a classifier of your own (`ddpm classifier train`), "
+                                      "inception-pytorch and inception-tensorflow have, and files with \"logits\"", feature_space_name(c->space));
     return ddpm_fail(DDPM_EINVAL, "--metrics is: %s has no array \"logits\"", a->word);
+}
+
+static ddpm_status check_covariance(const char *word, size_t dims, const char *what)
+{
+    if (dims <= LINALG_MAX_DIMS) return DDPM_OK;
+    return ddpm_fail(DDPM_EINVAL, "%s: %zu %s; a covariance is computed for at most %d, --metrics chooses others", word, dims, what, LINALG_MAX_DIMS);
+}
+
+static ddpm_status check_covariances(const comparison *c)
+{
+    const eval_side *a = &c->samples, *b = &c->reference;
+    if (c->wanted & (METRIC_FD | METRIC_FID_INF)) DDPM_TRY(check_covariance(a->word, c->space ? feature_space_dims(c->space) : a->dims, "features"));
+    if (!(c->wanted & METRIC_SFID)) return DDPM_OK;
+    DDPM_TRY(check_covariance(a->word, spatial_of(c, a), "spatial features"));
+    return check_covariance(b->word, spatial_of(c, b), "spatial features");
 }
 
 ddpm_status compare_choose_metrics(comparison *c)
 {
-    const size_t dims = c->space ? feature_space_dims(c->space) : c->samples.dims;
     if (!c->wanted) c->wanted = usual(c);
+    if (c->wanted & METRIC_ALL) c->wanted = possible(c);
     const unsigned missing = c->wanted & ~possible(c);
     if (missing) return refuse_metric(c, missing);
-    if (c->s.v->save_stats[0] && !(c->wanted & METRIC_FD)) return ddpm_fail(DDPM_EINVAL, "--save_stats is what the metric fd makes; it is not among those of --metrics");
-    if (c->wanted & METRICS_FRECHET && dims > LINALG_MAX_DIMS)
-        return ddpm_fail(DDPM_EINVAL, "%s: %zu features; a covariance is computed for at most %d, --metrics chooses others", c->samples.word, dims, LINALG_MAX_DIMS);
-    return DDPM_OK;
+    if (c->s.v->save_stats[0] && !(c->wanted & METRIC_FD))
+        return ddpm_fail(DDPM_EINVAL, "--save_stats is what the metric fd makes; it is not among those of --metrics");
+    return check_covariances(c);
 }
 
 /* --- the space ---------------------------------------------------------------------------------------------- */
@@ -143,7 +174,8 @@ static ddpm_status check_file(comparison *c, const eval_side *images, const eval
     if (file->kind == SIDE_IMAGES || ours) return DDPM_OK;
     DDPM_TRY(check_dims(images, feature_space_dims(c->space), file, file->dims));
     if (!statistics_of_others || feature_space_of_pixels(c->space)) return features_same_names(images->word, c->name, file->word, file->space);
-    eval_warn(&c->s, "%s does not say which network its features are of; the distance means something only if it is that of --features %s", file->word, c->s.v->features);
+    eval_warn(&c->s, "%s does not say which network its features are of; the distance means something only if it is that of --features %s", file->word,
+              c->s.v->features);
     return DDPM_OK;
 }
 

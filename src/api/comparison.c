@@ -14,13 +14,13 @@ enum { SLOW_DIMS = 1500 };
 
 /* --- begin and end ---------------------------------------------------------------------------------- */
 
-/* Networks that measure compute in f32 unless a precision was asked for. */
+/* Networks that measure compute in f32 unless a precision was asked for; the precision of the caller's engine is of another network. */
 static ddpm_status open_engine(comparison *c, const engine *e)
 {
     const settings *s = c->request;
     if (!e) DDPM_TRY(engine_new(s, &c->own));
     c->e = e ? *e : c->own;
-    if (settings_origin(s, "precision") > ORIGIN_DEFAULT) return DDPM_OK;
+    if (!e && (s->v.precision != PRECISION_AUTO || s->v.use_fp16)) return DDPM_OK;
     c->e.precision = PRECISION_F32;
     c->e.dtype = NN_F32;
     return DDPM_OK;
@@ -40,6 +40,7 @@ ddpm_status comparison_begin(comparison *c, const settings *request, const engin
 void comparison_end(comparison *c)
 {
     frechet_targets_free(&c->targets);
+    free(c->nearest);
     side_close(&c->samples);
     side_close(&c->reference);
     image_set_close(c->fit_data);
@@ -60,14 +61,15 @@ static ddpm_status open_space(comparison *c)
     if (!c->s.v->fit_data[0]) return DDPM_OK;
     if (!feature_space_unfitted(c->space))
         return ddpm_fail(DDPM_EINVAL, "--fit_data is for the axes of --features pcaK; %s has none", feature_space_name(c->space));
-    return image_set_open(c->s.v->fit_data, c->s.v->strict, &c->fit_data);
+    return eval_open_images(c->s.v->fit_data, c->request, &c->fit_data);
 }
 
 static ddpm_status check_sizes(comparison *c)
 {
     const eval_side *a = &c->samples, *b = &c->reference;
     if (c->fit_data && (image_set_height(c->fit_data) != a->h || image_set_width(c->fit_data) != a->w || image_set_channels(c->fit_data) != a->c))
-        return ddpm_fail(DDPM_EINVAL, "the images of %s are not of the size %dx%dx%d of the others, so axes fitted to them do not fit", c->s.v->fit_data, a->h, a->w, a->c);
+        return ddpm_fail(DDPM_EINVAL, "the images of %s are not of the size %dx%dx%d of the others, so axes fitted to them do not fit", c->s.v->fit_data,
+                         a->h, a->w, a->c);
     if (a->kind != SIDE_IMAGES || b->kind != SIDE_IMAGES || (a->h == b->h && a->w == b->w && a->c == b->c)) return DDPM_OK;
     if (feature_space_of_pixels(c->space))
         return ddpm_fail(DDPM_EINVAL, "the images of %s are %dx%dx%d (height, width, channels), those of %s %dx%dx%d; pixels can be compared of one size only",
@@ -134,8 +136,8 @@ ddpm_status comparison_fit(const eval_session *s, image_set *from, feature_space
     if (image_set_bytes(from) > SLOW_DIMS) tool_message(s->ev, "axes of %zu dimensions: this takes a while and cannot be interrupted", image_set_bytes(from));
     const ddpm_status status = feature_space_fit(space);
     return status == DDPM_OK ? status
-                             : ddpm_context(status, "--features %s, fitted to %lld images of %s: ", feature_space_name(space), (long long)feature_space_fit_count(space),
-                                            image_set_word(from));
+                             : ddpm_context(status, "--features %s, fitted to %lld images of %s: ", feature_space_name(space),
+                                            (long long)feature_space_fit_count(space), image_set_word(from));
 }
 
 /* Only a covariance minds how many dimensions there are. */
@@ -157,6 +159,7 @@ ddpm_status comparison_read_reference(comparison *c)
     if (r->kind == SIDE_IMAGES) DDPM_TRY(side_read(r, c->space, &c->s, INT64_MAX, 0, "reference"));
     DDPM_TRY(check_number(c, r));
     DDPM_TRY(frechet_targets_new(r, &c->s, c->space, c->wanted, c->s.v->save_stats, &c->targets));
+    if (c->samples.kind != SIDE_STATISTICS) DDPM_TRY(frechet_check_spatial(&c->targets, c->samples.word, c->samples.spatial_dims));
     if (c->space && c->samples.kind == SIDE_IMAGES && !feature_space_of_pixels(c->space))
         return feature_space_resize(c->space, c->samples.h, c->samples.w, c->samples.c);
     return DDPM_OK;
@@ -174,11 +177,11 @@ static ddpm_status check_numbers(comparison *c)
     return DDPM_OK;
 }
 
-/* Names of Inception's features end in the word of their input. */
+/* Names of Inception's features say their input: "-pytorch", "-tensorflow-bf16". */
 static const char *input_of(const comparison *c)
 {
     if (!features_are_inception(c->name)) return "";
-    return file_has_ending(c->name, "-pytorch") ? "pytorch-fid" : file_has_ending(c->name, "-tensorflow") ? "TensorFlow" : "";
+    return strstr(c->name, "-pytorch") ? "pytorch-fid" : strstr(c->name, "-tensorflow") ? "TensorFlow" : "";
 }
 
 static void describe_frechet(comparison *c)
@@ -186,9 +189,9 @@ static void describe_frechet(comparison *c)
     const bool of_files = c->samples.kind == SIDE_STATISTICS, pixels = c->space && feature_space_of_pixels(c->space);
     eval_frechet *f = &c->frechet;
     const int64_t a = c->samples.count, b = c->reference.count;
-    *f = (eval_frechet){ .have = c->wanted & METRICS_FRECHET, .inception = features_are_inception(c->name), .input = input_of(c), .of_files = of_files, .dims = c->samples.dims, .n_samples = a,
-                         .n_least = of_files || (b && b < a) ? b : a, .replicates = resampled(c) ? c->s.v->bootstrap : 0 };
-    if (!f->n_least) f->n_least = INT64_MAX;
+    const int64_t least = !b || (a && a < b) ? a : b;
+    *f = (eval_frechet){ .have = c->wanted & METRICS_FRECHET, .inception = features_are_inception(c->name), .input = input_of(c), .of_files = of_files,
+                         .dims = c->samples.dims, .n_samples = a, .n_least = least ? least : INT64_MAX, .replicates = resampled(c) ? c->s.v->bootstrap : 0 };
     if (pixels) snprintf(f->in, sizeof f->in, "%s", feature_space_name(c->space));
     if (pixels) snprintf(f->key, sizeof f->key, "frechet_%s", f->in);
     else snprintf(f->key, sizeof f->key, "%s", of_files ? "frechet" : f->inception ? "frechet_inception_distance" : "frechet_distance");
@@ -196,11 +199,14 @@ static void describe_frechet(comparison *c)
 
 ddpm_status comparison_measure(comparison *c)
 {
-    const eval_rows rows = { &c->samples.rows, &c->reference.rows, &c->samples.logits };
+    eval_rows rows = { &c->samples.rows, &c->reference.rows, &c->samples.logits, NULL };
     DDPM_TRY(check_numbers(c));
     describe_frechet(c);
     c->metrics = (eval_metrics){ .inception = c->frechet.inception };
     DDPM_TRY(eval_metrics_prepare(&c->s, &rows, c->wanted, &c->metrics));
     DDPM_TRY(eval_frechet_measure(&c->samples, &c->s, &c->targets, &c->frechet));
+    if (c->frechet.alike) eval_warn(&c->s, "all of %s has the same features: its covariance is 0", c->samples.word);
+    if (c->wanted & (METRIC_PR | METRIC_DC) && !c->nearest) DDPM_TRY(eval_metrics_nearest(&c->s, rows.reference, c->wanted, &c->nearest));
+    rows.nearest = c->nearest;
     return eval_metrics_measure(&c->s, &rows, &c->metrics);
 }

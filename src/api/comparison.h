@@ -20,6 +20,7 @@ typedef struct {
     unsigned        wanted;
     int64_t         fit_bad;
     frechet_targets targets;
+    double         *nearest;             /* eval_metrics_nearest of the reference; NULL: not needed yet */
     eval_frechet    frechet;
     eval_metrics    metrics;
 } comparison;

@@ -1,6 +1,6 @@
 /* `ddpm data`: data sets decoded once into a file that later commands map. */
-#include "api/measure.h"
 #include "api/tool.h"
+#include "base/clock.h"
 #include "base/pool.h"
 #include "data/pack.h"
 #include "io/file.h"
@@ -16,12 +16,10 @@ static ddpm_status watch_step(void *ctx, int64_t done, int64_t total)
     work *w = ctx;
     done /= w->per;
     total /= w->per;
-    const double speed = (double)done / (clock_now() - w->begin);
-    const tool_progress p = { .what = w->what, .unit = w->unit, .done = done, .total = total, .per_second = speed, .eta_seconds = (double)(total - done) / speed,
-                              .extra = "", .line = total && 4 * done / total > 4 * w->before / total };
+    const bool line = total && tool_quarter(w->before, done, total);
+    tool_tell_progress(w->ev, (tool_progress){ .what = w->what, .unit = w->unit, .done = done, .total = total, .line = line }, w->begin);
     w->before = done;
-    if (w->ev->progress) w->ev->progress(w->ev->ctx, &p);
-    if (!w->ev->request || w->ev->request(w->ev->ctx) != RUN_SAVE_AND_STOP) return DDPM_OK;
+    if (tool_request(w->ev) != RUN_SAVE_AND_STOP) return DDPM_OK;
     return ddpm_fail(DDPM_ESTOPPED, "stopped after %lld of %lld %s; %s", (long long)done, (long long)total, w->unit, w->kept);
 }
 

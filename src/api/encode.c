@@ -1,7 +1,7 @@
 /* DDIM inversion: images up the deterministic path to their latents, and back to see what was lost. */
 #include "api/latents.h"
-#include "api/measure.h"
 #include "api/model_data.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "io/file.h"
 
@@ -117,7 +117,8 @@ static ddpm_status encode_batch(session *s, int n)
     float *x = s->x + (size_t)s->done * s->g.image_len;
     const size_t bytes = (size_t)n * s->g.image_len * sizeof *x;
     drawing d = generator_drawing(&s->g);
-    draw_batch b = { .n = n, .seed = s->seed, .index = (const uint64_t *)s->index + s->done, .y = s->g.model->s.v.class_cond ? s->y + s->done : NULL, .given_xT = true, .x = x };
+    draw_batch b = { .n = n, .seed = s->seed, .index = (const uint64_t *)s->index + s->done, .y = s->g.model->s.v.class_cond ? s->y + s->done : NULL,
+                     .given_xT = true, .x = x };
     d.encode = true;
     memcpy(x, s->image, bytes);
     DDPM_TRY(generator_draw(&s->g, &d, b));
@@ -137,10 +138,7 @@ static ddpm_status encode_all(session *s)
         int n;
         DDPM_TRY(read_batch(s, &next, &n));
         if (n) DDPM_TRY(encode_batch(s, n));
-        const double speed = next / (clock_now() - begin);
-        const tool_progress p = { .what = "encoding", .unit = "images", .done = next, .total = s->count, .per_second = speed,
-                                  .eta_seconds = (s->count - next) / speed, .extra = "", .line = true };
-        if (s->ev->progress) s->ev->progress(s->ev->ctx, &p);
+        tool_tell_progress(s->ev, (tool_progress){ .what = "encoding", .unit = "images", .done = next, .total = s->count, .line = true }, begin);
         if (next < s->count) DDPM_TRY(generator_interrupted(&s->g, "while encoding; nothing is written"));
     }
     return s->done ? DDPM_OK : ddpm_context(DDPM_EFORMAT, "none of the images can be read; the last: ");

@@ -29,10 +29,13 @@ static ddpm_status save_statistics(const eval_side *reference, const eval_sessio
     return DDPM_OK;
 }
 
+/* Sums of numbers that are finite need not be. */
+static ddpm_status name_set(ddpm_status status, const char *word) { return status == DDPM_ENUMERIC ? ddpm_context(status, "the covariance of %s: ", word) : status; }
+
 static ddpm_status make_target(eval_side *reference, const eval_session *s, bool spatial, gaussian *g, frechet_target **t)
 {
     DDPM_TRY(side_gaussian(reference, s, spatial, g));
-    return frechet_target_new(g->dims, g->mean, g->covariance, t);
+    return name_set(frechet_target_new(g->dims, g->mean, g->covariance, t), reference->word);
 }
 
 ddpm_status frechet_targets_new(eval_side *reference, const eval_session *s, const feature_space *space, unsigned wanted, const char *save, frechet_targets *t)
@@ -57,15 +60,40 @@ void frechet_targets_free(frechet_targets *t)
     *t = (frechet_targets){ 0 };
 }
 
+ddpm_status frechet_check_spatial(const frechet_targets *t, const char *samples, size_t dims)
+{
+    if (!t->spatial || dims == t->spatial_dims) return DDPM_OK;
+    return ddpm_fail(DDPM_EINVAL, "%s has %zu spatial features and the reference %zu; --metrics chooses what to measure without them", samples, dims, t->spatial_dims);
+}
+
 /* --- measuring ------------------------------------------------------------------------------------ */
+
+static bool all_alike(const gaussian *g)
+{
+    for (size_t i = 0; i < g->dims; i++)
+        if (g->covariance[i * g->dims + i] > 0) return false;
+    return true;
+}
+
+/* The square roots of eigenvalues that are 0 but for rounding, 1e-16 of the largest, leave a distance of 1e-8 of the variance. */
+#define EQUAL 1e-7
+
+static bool is_nothing(double distance, const gaussian *g)
+{
+    double variance = 0;
+    for (size_t i = 0; i < g->dims; i++) variance += g->covariance[i * g->dims + i];
+    return distance <= EQUAL * variance;
+}
 
 static ddpm_status measure_whole(eval_side *samples, const eval_session *s, const frechet_targets *t, eval_frechet *r)
 {
     gaussian g = { 0 };
     ddpm_status status = side_gaussian(samples, s, false, &g);
     if (status == DDPM_OK) status = frechet_distance(t->whole, g.mean, g.covariance, &r->whole);
+    r->alike = status == DDPM_OK && all_alike(&g);
+    r->equal = status == DDPM_OK && !r->alike && is_nothing(r->whole.distance, &g);
     gaussian_free(&g);
-    return status;
+    return name_set(status, samples->word);
 }
 
 static ddpm_status measure_spatial(eval_side *samples, const eval_session *s, const frechet_targets *t, eval_frechet *r)
@@ -73,38 +101,18 @@ static ddpm_status measure_spatial(eval_side *samples, const eval_session *s, co
     gaussian g = { 0 };
     ddpm_status status = side_gaussian(samples, s, true, &g);
     r->spatial_dims = g.dims;
-    if (status == DDPM_OK && g.dims != t->spatial_dims)
-        status = ddpm_fail(DDPM_EINVAL, "%s has %zu spatial features and the reference %zu; --metrics chooses what to measure without them", samples->word, g.dims, t->spatial_dims);
+    if (status == DDPM_OK) status = frechet_check_spatial(t, samples->word, g.dims);
     if (status == DDPM_OK) status = frechet_distance(t->spatial, g.mean, g.covariance, &r->spatial);
     gaussian_free(&g);
-    return status;
-}
-
-typedef struct { const eval_session *s; const char *what, *unit; double begin; int64_t told, all; } watch;
-
-static ddpm_status between(watch *w, int64_t done)
-{
-    DDPM_TRY(eval_stopped(w->s));
-    if (done) eval_progress(w->s, w->what, w->unit, w->told, done, w->all, w->begin);
-    w->told = done;
-    return DDPM_OK;
-}
-
-static ddpm_status between_replicates(void *ctx, int done) { return between(ctx, done); }
-
-static ddpm_status between_sizes(void *ctx, int64_t done, int64_t all)
-{
-    watch *w = ctx;
-    w->all = all;
-    return between(w, done);
+    return name_set(status, samples->word);
 }
 
 /* From resampled sets of the samples. */
 static ddpm_status resample(const metric_rows *rows, const eval_session *s, const frechet_target *t, eval_frechet *r)
 {
     const int sets = r->replicates;
-    watch w = { .s = s, .what = "interval", .unit = "resampled sets", .begin = clock_now(), .all = sets };
-    const bootstrap_input in = { .rows = rows, .seed = (uint64_t)s->v->seed, .threads = s->threads, .stop = between_replicates, .ctx = &w };
+    eval_watch w = { .s = s, .what = "interval", .unit = "resampled sets", .begin = clock_now() };
+    const bootstrap_input in = { .rows = rows, .seed = (uint64_t)s->v->seed, .work = { s->threads, eval_watch_step, &w } };
     double *replicate = calloc((size_t)sets, sizeof *replicate);
     const ddpm_status status = replicate ? bootstrap_frechet(&in, t, sets, replicate) : ddpm_fail(DDPM_ENOMEM, "no memory for %d resampled sets", sets);
     if (status == DDPM_OK) bootstrap_summarise(r->whole.distance, EVAL_LEVEL, replicate, sets, &r->interval);
@@ -114,9 +122,9 @@ static ddpm_status resample(const metric_rows *rows, const eval_session *s, cons
 
 static ddpm_status extrapolate(const metric_rows *rows, const eval_session *s, const frechet_target *t, eval_frechet *r)
 {
-    watch w = { .s = s, .what = "extrapolation", .unit = "rows", .begin = clock_now() };
+    eval_watch w = { .s = s, .what = "extrapolation", .unit = "rows", .begin = clock_now() };
     const extrapolate_options o = extrapolate_defaults(rows->n, (uint64_t)s->v->seed);
-    return extrapolate_frechet(rows, t, &o, &(metric_work){ s->threads, between_sizes, &w }, NULL, NULL, &r->endless);
+    return extrapolate_frechet(rows, t, &o, &(metric_work){ s->threads, eval_watch_step, &w }, NULL, NULL, &r->endless);
 }
 
 ddpm_status eval_frechet_measure(eval_side *samples, const eval_session *s, const frechet_targets *t, eval_frechet *r)
@@ -148,6 +156,16 @@ static void print_clamped(FILE *f, const frechet_result *d, int64_t n, size_t di
     fprintf(f, "  %seigenvalues that rounding put below 0 count as 0: %.3g in all\n", singular ? "a covariance is singular; " : "", d->clamped);
 }
 
+/* Of the distance, how much comes from there being so few samples. */
+static void print_bias(const eval_frechet *r, FILE *f)
+{
+    const double bias = r->interval.bias;
+    const long long n = (long long)r->n_samples;
+    if (r->equal) return;
+    if (bias < r->whole.distance) fprintf(f, "; about %.4g is owed to there being only %lld samples", bias, n);
+    else fprintf(f, "; the whole is no more than what %lld samples cost, about %.4g: it does not tell the sets apart", n, bias);
+}
+
 static void print_whole(const eval_frechet *r, FILE *f)
 {
     const bool sets = r->replicates > 0;
@@ -156,9 +174,10 @@ static void print_whole(const eval_frechet *r, FILE *f)
     if (sets) fprintf(f, ", 95 %% interval %.6g to %.6g", r->interval.low, r->interval.high);
     fprintf(f, "%s%s: lower is closer, 0 is equal\n", r->in[0] ? " in " : "", r->in);
     fprintf(f, "  of this %.6g is the distance of the means", r->whole.of_means);
+    if (r->equal) fprintf(f, "; the two sets have the same mean and covariance");
     if (sets) {
-        fprintf(f, "; about %.4g is owed to there being only %lld samples.\n", r->interval.bias, (long long)r->n_samples);
-        fprintf(f, "  The interval (%d resampled sets) is that of other sets of so many samples, for this reference", r->replicates);
+        print_bias(r, f);
+        fprintf(f, ".\n  The interval (%d resampled sets) is that of other sets of so many samples, for this reference", r->replicates);
     }
     fprintf(f, ".\n");
     print_clamped(f, &r->whole, r->n_least, r->dims);

@@ -15,6 +15,8 @@ typedef struct { frechet_target *whole, *spatial; size_t spatial_dims; } frechet
 
 /* Of METRIC_FD, METRIC_SFID and METRIC_FID_INF those that are wanted. save: a file for the statistics of the reference; "": none. */
 ddpm_status frechet_targets_new(eval_side *reference, const eval_session *s, const feature_space *space, unsigned wanted, const char *save, frechet_targets *t);
+/* EINVAL: spatial features of another number than the reference's, where these are wanted. */
+ddpm_status frechet_check_spatial(const frechet_targets *t, const char *samples, size_t dims);
 void        frechet_targets_free(frechet_targets *t);    /* zeroed is fine */
 
 typedef struct {
@@ -24,6 +26,8 @@ typedef struct {
     const char *input;                   /* whose way of preparing images is Inception's here; "": not known */
     char     key[FEATURES_SPACE_SIZE + 16];      /* of the distance in the document                       */
     size_t   dims, spatial_dims;
+    bool     alike;                      /* all samples have the same features                            */
+    bool     equal;                      /* both sets have the same mean and covariance, up to rounding   */
     int64_t  n_samples, n_least;         /* n_least: of the smaller set; INT64_MAX: not known             */
     frechet_result     whole, spatial;
     int                replicates;       /* resampled sets of the interval; 0: none                       */

@@ -1,49 +1,53 @@
 #include "api/eval_metrics.h"
 
-#include "api/measure.h"
+#include "base/clock.h"
 #include "metrics/inception_score.h"
 #include "metrics/legacy_shuffle.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 enum { DENSITY_K = 5, SUBSET_SIZE = 1000 };
 
+/* Our words, then those of other programs for the same. */
 static const struct { const char *word; unsigned metric; } WORDS[] = {
     { "fd", METRIC_FD }, { "kid", METRIC_KID }, { "pr", METRIC_PR }, { "dc", METRIC_DC }, { "is", METRIC_IS },
-    { "sfid", METRIC_SFID }, { "fid_inf", METRIC_FID_INF },
+    { "sfid", METRIC_SFID }, { "fid_inf", METRIC_FID_INF }, { "all", METRIC_ALL | METRIC_FD }, { "fid", METRIC_FD }, { "frechet", METRIC_FD },
+    { "prc", METRIC_PR }, { "precision", METRIC_PR }, { "recall", METRIC_PR }, { "prdc", METRIC_PR | METRIC_DC }, { "density", METRIC_DC },
+    { "coverage", METRIC_DC }, { "isc", METRIC_IS }, { "inception_score", METRIC_IS }, { "fid_infinity", METRIC_FID_INF },
 };
+enum { N_WORDS = sizeof WORDS / sizeof *WORDS, WORD_SIZE = 24 };
+
+static ddpm_status refuse_word(const char *text, const char *word)
+{
+    const char *names[N_WORDS + 1] = { NULL };
+    for (int i = 0; i < N_WORDS; i++) names[i] = WORDS[i].word;
+    const char *near = options_nearest_word(names, word);
+    return ddpm_fail(DDPM_EINVAL, "--metrics %s: there is no \"%s\"%s%s%s; the metrics are fd (Frechet distance, or fid), kid (kernel distance), pr (precision and "
+                     "recall), dc (density and coverage), is (score of the logits), sfid (Frechet distance of spatial features), fid_inf (fd of infinitely many "
+                     "samples) and all, with commas between them", text, word, near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+}
 
 ddpm_status eval_metrics_parse(const char *text, unsigned *wanted)
 {
     *wanted = 0;
-    if (!strcmp(text, "auto")) return DDPM_OK;
+    if (!strcasecmp(text, "auto")) return DDPM_OK;
     for (const char *at = text, *end; ; at = end + 1) {
+        char word[WORD_SIZE];
         unsigned found = 0;
         end = at + strcspn(at, ",");
-        for (size_t i = 0; i < sizeof WORDS / sizeof *WORDS; i++)
-            if (strlen(WORDS[i].word) == (size_t)(end - at) && !strncmp(at, WORDS[i].word, (size_t)(end - at))) found = WORDS[i].metric;
-        if (!found)
-            return ddpm_fail(DDPM_EINVAL, "--metrics %s: the metrics are fd (Frechet distance), kid (kernel distance), pr (precision and recall), dc (density and "
-                             "coverage), is (score of the logits), sfid (Frechet distance of spatial features) and fid_inf (fd of infinitely many samples), with commas between them", text);
+        snprintf(word, sizeof word, "%.*s", (int)(end - at), at);
+        for (int i = 0; i < N_WORDS; i++)
+            if (!strcasecmp(WORDS[i].word, word)) found = WORDS[i].metric;
+        if (!found) return refuse_word(text, word);
         *wanted |= found;
         if (!*end) return DDPM_OK;
     }
 }
 
 /* --- measuring ------------------------------------------------------------------------------ */
-
-typedef struct { const eval_session *s; const char *what; double begin; int64_t told; } watch;
-
-static ddpm_status between_blocks(void *ctx, int64_t done, int64_t all)
-{
-    watch *w = ctx;
-    DDPM_TRY(eval_stopped(w->s));
-    if (done) eval_progress(w->s, w->what, "blocks", w->told, done, all, w->begin);
-    w->told = done;
-    return DDPM_OK;
-}
 
 static size_t smaller(const eval_rows *r) { return r->samples->n < r->reference->n ? r->samples->n : r->reference->n; }
 
@@ -79,19 +83,33 @@ ddpm_status eval_metrics_prepare(eval_session *s, const eval_rows *rows, unsigne
 
 static ddpm_status measure_kernel(const eval_session *s, const eval_rows *r, eval_metrics *m)
 {
-    watch w = { .s = s, .what = "kernel distance", .begin = clock_now() };
-    double *value = calloc((size_t)m->kernel.subsets, sizeof *value);
-    ddpm_status status = value ? kernel_distances(r->samples, r->reference, &m->kernel, &(metric_work){ s->threads, between_blocks, &w }, value)
+    eval_watch w = { .s = s, .what = "kernel distance", .unit = "blocks", .begin = clock_now() };
+    double variance, *value = calloc((size_t)m->kernel.subsets, sizeof *value);
+    ddpm_status status = value ? kernel_distances(r->samples, r->reference, &m->kernel, &(metric_work){ s->threads, eval_watch_step, &w }, value)
                                : ddpm_fail(DDPM_ENOMEM, "no memory for %d subsets", m->kernel.subsets);
-    if (status == DDPM_OK) kernel_summarise(value, &m->kernel, smaller(r), &m->kid);
+    w = (eval_watch){ .s = s, .what = "error of the kernel distance", .unit = "blocks", .begin = clock_now() };
+    if (status == DDPM_OK) status = kernel_variance(r->samples, r->reference, m->kernel.seed, &(metric_work){ s->threads, eval_watch_step, &w }, &variance);
+    if (status == DDPM_OK) kernel_summarise(value, &m->kernel, variance, &m->kid);
     free(value);
+    return status;
+}
+
+ddpm_status eval_metrics_nearest(const eval_session *s, const metric_rows *reference, unsigned wanted, double **nearest)
+{
+    eval_watch w = { .s = s, .what = "neighbours in the reference", .unit = "blocks", .begin = clock_now() };
+    const int k = density_k(wanted);
+    double *made = calloc(reference->n, (size_t)k * sizeof *made);
+    if (!made) return ddpm_fail(DDPM_ENOMEM, "no memory for the neighbours of %zu rows", reference->n);
+    const ddpm_status status = manifold_radii(reference, k, &(metric_work){ s->threads, eval_watch_step, &w }, 0, manifold_tasks(reference->n), made);
+    if (status == DDPM_OK) *nearest = made;
+    else free(made);
     return status;
 }
 
 static ddpm_status measure_manifold(const eval_session *s, const eval_rows *r, eval_metrics *m)
 {
-    watch w = { .s = s, .what = "neighbours", .begin = clock_now() };
-    return manifold_measure(r->samples, r->reference, PRECISION_K, density_k(m->have), &(metric_work){ s->threads, between_blocks, &w }, &m->manifold);
+    eval_watch w = { .s = s, .what = "neighbours", .unit = "blocks", .begin = clock_now() };
+    return manifold_measure(r->samples, r->reference, r->nearest, PRECISION_K, density_k(m->have), &(metric_work){ s->threads, eval_watch_step, &w }, &m->manifold);
 }
 
 static ddpm_status score_parts(const eval_session *s, const metric_rows *logits, int64_t *order, double *score, eval_metrics *m)
@@ -146,7 +164,8 @@ void eval_metrics_print(const eval_metrics *m, FILE *f)
         fprintf(f, "%s %.6g", m->inception ? "KID" : "kernel distance", m->kid.mean);
         print_interval(f, m->kid.interval);
         fprintf(f, ", lower is closer (%d subsets of %zu, which deviate by %.3g)\n", m->kernel.subsets, m->kernel.subset_size, m->kid.deviation);
-        if (m->kid.interval.high < 0) fprintf(f, "  below 0, as of sets with rows in common: the unbiased estimate leaves out pairs within a set, not the equal ones across\n");
+        if (m->kid.interval.high < 0)
+            fprintf(f, "  below 0, as of sets with rows in common: the unbiased estimate leaves out pairs within a set, not the equal ones across\n");
     }
     if (m->have & METRIC_PR) {
         print_share(f, "precision", p->precision, p->precision_interval, PRECISION_K, "samples near the reference");

@@ -9,7 +9,8 @@
 #include "metrics/kernel_distance.h"
 #include "metrics/manifold.h"
 
-enum { METRIC_FD = 1, METRIC_KID = 2, METRIC_PR = 4, METRIC_DC = 8, METRIC_IS = 16, METRIC_SFID = 32, METRIC_FID_INF = 64 };
+enum { METRIC_FD = 1, METRIC_KID = 2, METRIC_PR = 4, METRIC_DC = 8, METRIC_IS = 16, METRIC_SFID = 32, METRIC_FID_INF = 64,
+       METRIC_ALL = 128 /* of a parsed word: whatever the two sets allow */ };
 
 /* Those that need the rows of both sets; those of eval_frechet.h. */
 enum { METRICS_OF_ROWS = METRIC_KID | METRIC_PR | METRIC_DC, METRICS_FRECHET = METRIC_FD | METRIC_SFID | METRIC_FID_INF };
@@ -32,11 +33,16 @@ typedef struct {
 } eval_metrics;
 
 /* Two sets of features of equal dims, each with at least two rows, finite. logits: of the samples, as many rows; NULL: none, which METRIC_IS
- * needs. Others than METRICS_FRECHET are measured here. */
-typedef struct { const metric_rows *samples, *reference, *logits; } eval_rows;
+ * needs. nearest: eval_metrics_nearest of the reference; NULL where neither METRIC_PR nor METRIC_DC is wanted. Others than METRICS_FRECHET are
+ * measured here. */
+typedef struct { const metric_rows *samples, *reference, *logits; const double *nearest; } eval_rows;
 
 /* To be called first: settings against the numbers of rows, with warnings. DDPM_EINVAL: a set is too small for what is wanted. */
 ddpm_status eval_metrics_prepare(eval_session *s, const eval_rows *rows, unsigned wanted, eval_metrics *m);
+
+/* Distances of the reference's points to their neighbours, for all sets that are measured against it with what is `wanted`; the caller frees. The
+ * reference has passed eval_metrics_prepare. */
+ddpm_status eval_metrics_nearest(const eval_session *s, const metric_rows *reference, unsigned wanted, double **nearest);
 ddpm_status eval_metrics_measure(const eval_session *s, const eval_rows *rows, eval_metrics *m);
 
 /* Lines of text, keys of the document, values of a judge. */

@@ -1,8 +1,8 @@
 #include "api/eval_parts.h"
 
-#include "api/measure.h"
+#include "api/checkpoint.h"
+#include "base/clock.h"
 
-#include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,15 +25,32 @@ void eval_warn(eval_session *s, const char *fmt, ...)
 
 ddpm_status eval_stopped(const eval_session *s)
 {
-    return s->ev->request && s->ev->request(s->ev->ctx) == RUN_SAVE_AND_STOP ? ddpm_fail(DDPM_ESTOPPED, "stopped; nothing is measured yet") : DDPM_OK;
+    return tool_request(s->ev) == RUN_SAVE_AND_STOP ? ddpm_fail(DDPM_ESTOPPED, "stopped; nothing is measured yet") : DDPM_OK;
 }
 
-void eval_progress(const eval_session *s, const char *what, const char *unit, int64_t before, int64_t done, int64_t all, double begin)
+ddpm_status eval_open_images(const char *word, const settings *s, image_set **set)
 {
-    const double speed = (double)done / (clock_now() - begin);
-    const tool_progress p = { .what = what, .unit = unit, .done = done, .total = all, .per_second = speed, .eta_seconds = (double)(all - done) / speed,
-                              .extra = "", .line = 4 * done / all > 4 * before / all };
-    if (s->ev->progress) s->ev->progress(s->ev->ctx, &p);
+    dataset_options o = settings_dataset(s);
+    o.labels = DATASET_LABELS_NONE;
+    const ddpm_status status = image_set_open_as(word, &o, set);
+    if (status == DDPM_OK || !model_is(word)) return status;
+    return ddpm_fail(DDPM_EINVAL, "%s is a model, and images are measured here: draw some with `ddpm sample %s -n N -o X.npz`, or give `ddpm eval %s REFERENCE "
+                                  "--sweep \"steps=50\"`, which draws and measures", word, word, word);
+}
+
+static void tell_progress(eval_watch *w, int64_t done, int64_t all)
+{
+    const tool_progress p = { .what = w->what, .unit = w->unit, .done = done, .total = all, .line = tool_quarter(w->told, done, all) };
+    tool_tell_progress(w->s->ev, p, w->begin);
+    w->told = done;
+}
+
+ddpm_status eval_watch_step(void *watch, int64_t done, int64_t all)
+{
+    eval_watch *w = watch;
+    DDPM_TRY(eval_stopped(w->s));
+    if (done) tell_progress(w, done, all);
+    return DDPM_OK;
 }
 
 ddpm_status eval_check_replicates(const eval_session *s)
@@ -53,14 +70,13 @@ ddpm_status eval_check_number(eval_session *s, const char *word, int64_t n, size
 static ddpm_status walk_chunks(const eval_session *s, image_set *set, image_walk *w, const char *what, int room, uint8_t *images, int64_t *index,
                                eval_images_fn fn, void *ctx)
 {
-    const double begin = clock_now();
+    eval_watch watch = { .s = s, .what = what, .unit = "images", .begin = clock_now() };
     while (w->next < w->count) {
-        const int64_t before = w->next;
         int n;
         DDPM_TRY(eval_stopped(s));
         DDPM_TRY(image_set_next(set, w, room, images, index, &n));
         if (n) DDPM_TRY(fn(ctx, images, index, n));
-        eval_progress(s, what, "images", before, w->next, w->count, begin);
+        tell_progress(&watch, w->next, w->count);
     }
     return DDPM_OK;
 }
@@ -78,12 +94,7 @@ ddpm_status eval_walk(const eval_session *s, image_set *set, image_walk *w, int 
 
 void eval_put_interval(json *o, const char *key, metric_interval i)
 {
-    json *pair = isfinite(i.low) ? json_new_array() : json_new_null();
-    if (isfinite(i.low)) {
-        json_append(pair, json_new_real(i.low));
-        json_append(pair, json_new_real(i.high));
-    }
-    json_put(o, key, pair);
+    json_put(o, key, json_new_interval(i.low, i.high));
 }
 
 void eval_put_warnings(const eval_session *s, json *o)

@@ -1,4 +1,4 @@
-/* eval_parts.h - what the kinds of `ddpm eval` have in common; private to it. */
+/* eval_parts.h - what `ddpm eval`, its sweeps and `ddpm features` and `neighbours` have in common: warnings, progress, walks over images. */
 #ifndef DDPM_API_EVAL_PARTS_H
 #define DDPM_API_EVAL_PARTS_H
 
@@ -27,7 +27,13 @@ typedef struct {
 
 void        eval_warn(eval_session *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 ddpm_status eval_stopped(const eval_session *s);                   /* DDPM_ESTOPPED where a signal asks for it */
-void        eval_progress(const eval_session *s, const char *what, const char *unit, int64_t before, int64_t done, int64_t all, double begin);
+
+/* image_set_open_as of a word of the command line, with --image_size, --channels, --crop and --strict, without labels. A model is refused with what draws from it. */
+ddpm_status eval_open_images(const char *word, const settings *s, image_set **set);
+
+/* Long work of one kind, as metric_work watches it: { s->threads, eval_watch_step, &watch }. */
+typedef struct { const eval_session *s; const char *what, *unit; double begin; int64_t told; } eval_watch;
+ddpm_status eval_watch_step(void *watch, int64_t done, int64_t all);
 
 /* The images of a walk over `set` with their numbers, at most `room` at a time, to fn, with progress; *w counts those that cannot be read. */
 typedef ddpm_status (*eval_images_fn)(void *ctx, const uint8_t *images, const int64_t *index, int n);

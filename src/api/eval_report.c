@@ -8,15 +8,23 @@
 
 static bool of_pixels(const comparison *c) { return c->space && feature_space_of_pixels(c->space); }
 
-static const char *fitted_to(const comparison *c) { return c->fit_data ? image_set_word(c->fit_data) : c->reference.word; }
+/* Axes that came from a file do not say of which data. */
+static const char *fitted_to(const comparison *c)
+{
+    return c->fit_data ? image_set_word(c->fit_data) : c->reference.kind == SIDE_IMAGES ? c->reference.word : NULL;
+}
 
 /* --- text ------------------------------------------------------------------------------------------- */
 
 static void print_side(FILE *f, const char *what, const eval_side *s)
 {
     static const char *const UNITS[] = { [SIDE_IMAGES] = "images", [SIDE_FEATURES] = "rows" };
-    if (s->kind != SIDE_STATISTICS) fprintf(f, "  %-9s %lld %s of %s\n", what, (long long)s->count, UNITS[s->kind], s->word);
-    else if (s->count) fprintf(f, "  %-9s mean and covariance of %lld images in %s\n", what, (long long)s->count, s->word);
+    if (s->kind != SIDE_STATISTICS) {
+        fprintf(f, "  %-9s %lld %s of %s", what, (long long)s->count, UNITS[s->kind], s->word);
+        if (s->set && image_set_fitted(s->set)) fprintf(f, ", fitted to %dx%dx%d", s->h, s->w, s->c);
+        if (s->bad) fprintf(f, "; %lld more could not be read", (long long)s->bad);
+        fputc('\n', f);
+    } else if (s->count) fprintf(f, "  %-9s mean and covariance of %lld images in %s\n", what, (long long)s->count, s->word);
     else fprintf(f, "  %-9s mean and covariance in %s, which does not say of how many images\n", what, s->word);
 }
 
@@ -27,8 +35,9 @@ static void print_pixels(const comparison *c, FILE *f)
         fprintf(f, "  features  the %dx%dx%d pixels in [-1,1]\n", s->h, s->w, s->c);
         return;
     }
-    fprintf(f, "  features  the first %zu principal components of %dx%dx%d pixels in [-1,1], fitted to %lld images of %s;\n", feature_space_dims(c->space), s->h, s->w, s->c,
-            (long long)feature_space_fit_count(c->space), fitted_to(c));
+    const char *data = fitted_to(c);
+    fprintf(f, "  features  the first %zu principal components of %dx%dx%d pixels in [-1,1], fitted to %lld images%s%s;\n", feature_space_dims(c->space),
+            s->h, s->w, s->c, (long long)feature_space_fit_count(c->space), data ? " of " : ", as the file says", data ? data : "");
     fprintf(f, "            they hold %.1f %% of those images' variance\n", 100 * feature_space_share(c->space));
 }
 
@@ -36,7 +45,8 @@ static void print_network(const comparison *c, FILE *f)
 {
     const eval_side *s = c->samples.kind == SIDE_IMAGES ? &c->samples : &c->reference;
     const char *input = feature_space_input(c->space);
-    fprintf(f, "  features  %zu of %s, computed in %s from %dx%dx%d pixels of 8 bits as stored", feature_space_dims(c->space), c->name, engine_precision(&c->e), s->h, s->w, s->c);
+    fprintf(f, "  features  %zu of %s, computed in %s from %dx%dx%d pixels of 8 bits as stored", feature_space_dims(c->space), c->name,
+            engine_precision(&c->e), s->h, s->w, s->c);
     fprintf(f, input[0] ? ", resized as by %s\n" : "%s\n", input);
 }
 
@@ -97,12 +107,21 @@ static void put_features(const comparison *c, json *o)
     json_put(o, "input", feature_space_input(c->space)[0] ? json_new_string(feature_space_input(c->space)) : json_new_null());
 }
 
+static void put_size(const eval_side *s, json *o)
+{
+    json *size = json_new_array();
+    json_append(size, json_new_int(s->h));
+    json_append(size, json_new_int(s->w));
+    json_put(o, "image_size", size);
+}
+
 static void put_axes(const comparison *c, json *o)
 {
     if (!of_pixels(c)) return;
     const bool axes = feature_space_map_of(c->space);
+    const char *data = axes ? fitted_to(c) : NULL;
     json_put_int(o, "n_fit", feature_space_fit_count(c->space));
-    json_put(o, "fit_data", axes ? json_new_string(fitted_to(c)) : json_new_null());
+    json_put(o, "fit_data", data ? json_new_string(data) : json_new_null());
     json_put_real(o, "variance_share", feature_space_share(c->space));
     json_put_string(o, "note", axes ? "not an FID: principal components of the pixels" : "not an FID: pixels");
 }
@@ -115,6 +134,7 @@ ddpm_status eval_report_document(const comparison *c, json **document)
     json_put_string(o, "samples", c->samples.word);
     json_put_string(o, "reference", c->reference.word);
     put_features(c, o);
+    if (c->samples.set && image_set_fitted(c->samples.set)) put_size(&c->samples, o);
     eval_frechet_put(&c->frechet, o);
     eval_metrics_put(&c->metrics, o);
     json_put_int(o, "n_samples", c->samples.count);

@@ -42,6 +42,7 @@ static ddpm_status open_statistics(eval_side *side)
     side->kind = SIDE_STATISTICS;
     DDPM_TRY(statistics_read(side->word, &side->stored));
     memcpy(side->space, side->stored.space, sizeof side->space);
+    if (side->stored.map.axes) feature_space_map_identity(&side->stored.map, side->space, sizeof side->space);
     side->dims = side->stored.whole.dims;
     side->spatial_dims = side->stored.has_spatial;       /* how many they are is known when they are read */
     side->count = side->stored.count;
@@ -51,10 +52,10 @@ static ddpm_status open_statistics(eval_side *side)
 /* At the size that is asked for, if one is: while a model is trained, its images' own. */
 static ddpm_status open_images(eval_side *side, const settings *s)
 {
-    dataset_options o = settings_dataset(s);
-    o.labels = DATASET_LABELS_NONE;
     side->kind = SIDE_IMAGES;
-    DDPM_TRY(image_set_open_as(side->word, &o, &side->set));
+    const ddpm_status status = eval_open_images(side->word, s, &side->set);
+    if (status != DDPM_OK)
+        return features_are_parts(side->word) ? ddpm_context(status, "%s holds .npz, which --merge reads as features; as images: ", side->word) : status;
     side->h = image_set_height(side->set);
     side->w = image_set_width(side->set);
     side->c = image_set_channels(side->set);
@@ -103,37 +104,40 @@ ddpm_status side_begin(eval_side *side, const feature_space *space, unsigned kee
     return keep & KEEP_SPATIAL ? moments_new(spatial, threads, &side->of_spatial) : DDPM_OK;
 }
 
-static size_t row_bytes(const metric_rows *r) { return r->dims * (r->wide ? sizeof(double) : sizeof(float)); }
-
 /* Room for n more rows of kept[which]; *at is where they go. */
 static ddpm_status reserve(eval_side *side, int which, metric_rows *rows, size_t n, void **at)
 {
     if (rows->n + n > side->room[which]) {
         size_t room = side->room[which] ? side->room[which] : FIRST_ROOM;
         while (room < rows->n + n) room *= 2;
-        void *more = reallocarray(side->kept[which], room, row_bytes(rows));
+        void *more = reallocarray(side->kept[which], room, metric_row_bytes(rows));
         if (!more) return ddpm_fail(DDPM_ENOMEM, "no memory for the features of %zu images; -n measures fewer", room);
         rows->data = side->kept[which] = more;
         side->room[which] = room;
     }
-    *at = (char *)side->kept[which] + rows->n * row_bytes(rows);
+    *at = (char *)side->kept[which] + rows->n * metric_row_bytes(rows);
     return DDPM_OK;
+}
+
+/* The BLOCK rows from `first` on, or as many as there are; numbers [BLOCK,dims] is scratch. */
+static void add_block(moments *m, const metric_rows *rows, size_t first, double *numbers)
+{
+    const size_t n = rows->n - first < BLOCK ? rows->n - first : BLOCK;
+    for (size_t i = 0; i < n; i++) metric_rows_read(rows, first + i, numbers + i * rows->dims);
+    moments_add(m, numbers, n);
 }
 
 static void add_moments(eval_side *side, moments *m, const metric_rows *rows)
 {
-    for (size_t first = 0; first < rows->n; first += BLOCK) {
-        const size_t n = rows->n - first < BLOCK ? rows->n - first : BLOCK;
-        for (size_t i = 0; i < n; i++) metric_rows_read(rows, first + i, side->numbers + i * rows->dims);
-        moments_add(m, side->numbers, n);
-    }
+    for (size_t first = 0; first < rows->n; first += BLOCK) add_block(m, rows, first, side->numbers);
 }
 
-static ddpm_status check_finite(const eval_side *side, const metric_rows *rows)
+static ddpm_status check_finite(const eval_side *side, const char *what, const metric_rows *rows)
 {
     size_t row, column;
-    if (metric_rows_finite(rows, &row, &column)) return DDPM_OK;
-    return ddpm_fail(DDPM_ENUMERIC, "feature %zu of image %lld of %s is not a finite number", column, (long long)side->count + (long long)row, side->word);
+    if (!rows->data || metric_rows_finite(rows, &row, &column)) return DDPM_OK;
+    return ddpm_fail(DDPM_ENUMERIC, "%s %zu of image %lld of those read from %s (they count from 0) is not a finite number", what, column,
+                     (long long)side->count + (long long)row, side->word);
 }
 
 static ddpm_status add_batch(eval_side *side, feature_space *space, const uint8_t *images, int n)
@@ -144,8 +148,9 @@ static ddpm_status add_batch(eval_side *side, feature_space *space, const uint8_
     DDPM_TRY(feature_space_map(space, images, n, features, logits, side->spatial));
     const metric_rows rows = { features, (size_t)n, side->dims, side->rows.wide }, spatial = { side->spatial, (size_t)n, side->spatial_dims, false };
     const metric_rows scores = { logits, (size_t)n, side->classes, false };
-    DDPM_TRY(check_finite(side, &rows));
-    if (logits) DDPM_TRY(check_finite(side, &scores));
+    DDPM_TRY(check_finite(side, "feature", &rows));
+    DDPM_TRY(check_finite(side, "logit", &scores));
+    DDPM_TRY(check_finite(side, "spatial feature", &spatial));
     if (side->keep & KEEP_ROWS) side->rows.n += (size_t)n;
     if (side->keep & KEEP_LOGITS) side->logits.n += (size_t)n;
     if (side->of_rows) add_moments(side, side->of_rows, &rows);
@@ -208,9 +213,7 @@ static ddpm_status read_rows(const eval_session *s, const metric_rows *rows, gau
     double *block = calloc(BLOCK * rows->dims, sizeof *block);
     ddpm_status status = block ? moments_new(rows->dims, s->threads, &m) : ddpm_fail(DDPM_ENOMEM, "no memory for %d rows", BLOCK);
     for (size_t first = 0; status == DDPM_OK && first < rows->n; first += BLOCK) {
-        const size_t n = rows->n - first < BLOCK ? rows->n - first : BLOCK;
-        for (size_t i = 0; i < n; i++) metric_rows_read(rows, first + i, block + i * rows->dims);
-        moments_add(m, block, n);
+        add_block(m, rows, first, block);
         status = eval_stopped(s);
     }
     if (status == DDPM_OK) status = moments_read(m, g->mean, g->covariance);

@@ -39,7 +39,7 @@ typedef struct {
     int         batch;
 } eval_side;
 
-/* Errors of features_open, statistics_read and image_set_open. `side` is emptied by side_close also after a failure. */
+/* Errors of features_open, statistics_read and eval_open_images. `side` is emptied by side_close also after a failure. */
 ddpm_status side_open(eval_side *side, const char *word, const settings *s);
 void        side_close(eval_side *side);                 /* zeroed is fine */
 

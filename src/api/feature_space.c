@@ -12,13 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TASK = 64, PIXEL_BATCH = 1024, NETWORK_BATCH = 64, BATCH_BYTES = 64 << 20, MAX_COMPONENTS = 2048, MAX_PIXELS = 12288 };
+enum { TASK = 64, PIXEL_BATCH = 1024, NETWORK_BATCH = 64, BATCH_BYTES = 64 << 20, MAX_COMPONENTS = 2048, MAX_PIXELS = 12288, SPACE_NAME = 64 };
 
 typedef enum { SPACE_RAW, SPACE_COMPONENTS, SPACE_INCEPTION, SPACE_CLASSIFIER } space_kind;
 
 struct feature_space {
     space_kind kind;
-    char       name[64];
+    char       name[SPACE_NAME];
     inception_profile profile;     /* of Inception, and                             */
     inception_net    *inception;
     classifier       *classifier;
@@ -40,8 +40,8 @@ static ddpm_status refuse_word(const char *word)
     if (!strncmp(word, "inception", 9))
         return ddpm_fail(DDPM_EINVAL, "--features %s: images reach Inception in one of two ways, and distances differ: inception-pytorch resizes as pytorch-fid does, "
                          "inception-tensorflow as TensorFlow, guided-diffusion and torch-fidelity do", word);
-    return ddpm_fail(DDPM_EINVAL, "--features %s: there are raw, the pixels; pcaK, their first K principal components, with K from 1 to %d (pca64); inception-pytorch and "
-                     "inception-tensorflow; and the run folder of a classifier of your own", word, MAX_COMPONENTS);
+    return ddpm_fail(DDPM_EINVAL, "--features %s: there are raw, the pixels; pcaK, their first K principal components, with K from 1 to %d (pca64); "
+                                  "inception-pytorch and inception-tensorflow; and a classifier: the folder of a run, or a bundled one by name", word, MAX_COMPONENTS);
 }
 
 static ddpm_status parse_word(const char *word, feature_space *f)
@@ -63,7 +63,7 @@ static ddpm_status parse_word(const char *word, feature_space *f)
         f->k = (size_t)k;
         return DDPM_OK;
     }
-    if (!file_exists(word)) return refuse_word(word);
+    if (!file_exists(word) && !model_is_bundled(word)) return refuse_word(word);
     f->kind = SPACE_CLASSIFIER;
     return DDPM_OK;
 }
@@ -80,13 +80,19 @@ static ddpm_status open_pixels(feature_space *f)
     return DDPM_OK;
 }
 
+/* Features in bf16 are another space: to mix them with those in f32 moves an FID by a tenth and more. */
+static void name_network(feature_space *f, const char *name, const engine *e)
+{
+    snprintf(f->name, sizeof f->name, "%s%s", name, e->dtype == NN_BF16 ? "-bf16" : "");
+}
+
 static ddpm_status open_inception(feature_space *f, const settings *s, const engine *e)
 {
     char found[INCEPTION_PATH_SIZE];
     const char *given = s->v.inception_weights;
     if (!given[0]) DDPM_TRY(inception_weights_find(s->v.cache_dir, found));
     DDPM_TRY(inception_open(given[0] ? given : found, f->profile, e, &f->inception));
-    snprintf(f->name, sizeof f->name, "%s", inception_name(f->inception));
+    name_network(f, inception_name(f->inception), e);
     f->dims = INCEPTION_POOL3;
     f->classes = INCEPTION_LOGITS;
     f->spatial = INCEPTION_SPATIAL;
@@ -97,16 +103,18 @@ static ddpm_status check_classifier_size(const feature_space *f, int h, int w, i
 {
     const classifier_facts *about = classifier_about(f->classifier);
     if (about->height == h && about->width == w && about->channels == c) return DDPM_OK;
-    return ddpm_fail(DDPM_EINVAL, "the classifier of --features sees images of %dx%dx%d, these are %dx%dx%d; train one on images of their size", about->height, about->width,
-                     about->channels, h, w, c);
+    return ddpm_fail(DDPM_EINVAL, "the classifier of --features sees images of %dx%dx%d, these are %dx%dx%d; train one on images of their size", about->height,
+                     about->width, about->channels, h, w, c);
 }
 
 static ddpm_status open_classifier(feature_space *f, const char *run, const engine *e)
 {
+    char name[SPACE_NAME / 2];
     const ddpm_status status = classifier_open(run, e, &f->classifier);
     if (status != DDPM_OK) return ddpm_context(status, "--features %s: ", run);
     const classifier_facts *about = classifier_about(f->classifier);
-    snprintf(f->name, sizeof f->name, "classifier-%s", about->fingerprint);
+    snprintf(name, sizeof name, "classifier-%s", about->fingerprint);
+    name_network(f, name, e);
     f->dims = (size_t)about->dims;
     f->classes = (size_t)about->classes;
     return check_classifier_size(f, f->h, f->w, f->c);
@@ -233,21 +241,23 @@ ddpm_status feature_space_resize(feature_space *f, int h, int w, int c)
     return DDPM_OK;
 }
 
-void feature_space_identity(const feature_space *f, char *text, size_t size)
+void feature_space_map_identity(const pca *map, char *text, size_t size)
 {
-    if (f->kind != SPACE_COMPONENTS) {
-        snprintf(text, size, "%s", f->name);
-        return;
-    }
     sha256_state s;
     uint8_t digest[SHA256_BYTES];
     char hex[SHA256_HEX];
     sha256_begin(&s);
-    sha256_add(&s, f->p.mean, f->p.dims * sizeof *f->p.mean);
-    sha256_add(&s, f->p.axes, f->p.k * f->p.dims * sizeof *f->p.axes);
+    sha256_add(&s, map->mean, map->dims * sizeof *map->mean);
+    sha256_add(&s, map->axes, map->k * map->dims * sizeof *map->axes);
     sha256_end(&s, digest);
     sha256_text(digest, hex);
-    snprintf(text, size, "%s-%.8s", f->name, hex);
+    snprintf(text, size, "pca%zu-%.8s", map->k, hex);
+}
+
+void feature_space_identity(const feature_space *f, char *text, size_t size)
+{
+    if (f->kind == SPACE_COMPONENTS) feature_space_map_identity(&f->p, text, size);
+    else snprintf(text, size, "%s", f->name);
 }
 
 int feature_space_batch(const feature_space *f)

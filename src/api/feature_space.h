@@ -35,10 +35,11 @@ int64_t     feature_space_fit_count(const feature_space *f);   /* images added; 
 double      feature_space_share(const feature_space *f);       /* of the variance of those images that the axes hold; 1 of others */
 const pca  *feature_space_map_of(const feature_space *f);      /* the axes, or NULL */
 
-/* "inception-2015-12-05-pytorch", "classifier-<8 hex digits of its weights>", "raw", "pca64". */
+/* "inception-2015-12-05-pytorch", "classifier-<8 hex digits of its weights>", either with "-bf16" where that is what it computes in; "raw", "pca64". */
 const char *feature_space_name(const feature_space *f);
 /* The name as files keep it: "pca64-<8 hex digits of the axes>", since other axes are another space. */
 void        feature_space_identity(const feature_space *f, char *text, size_t size);
+void        feature_space_map_identity(const pca *map, char *text, size_t size);
 
 /* Whose resizing and scaling stands before Inception: "pytorch-fid", "TensorFlow"; "": no choice. */
 const char *feature_space_input(const feature_space *f);

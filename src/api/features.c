@@ -78,7 +78,7 @@ void features_close(feature_set *f)
 
 static ddpm_status choose(metric_rows *rows, uint64_t seed, size_t n, void **copy)
 {
-    const size_t bytes = rows->dims * (rows->wide ? sizeof(double) : sizeof(float));
+    const size_t bytes = metric_row_bytes(rows);
     if (!rows->n) return DDPM_OK;
     char *to = calloc(n, bytes);
     if (!to) return ddpm_fail(DDPM_ENOMEM, "no memory for %zu rows", n);

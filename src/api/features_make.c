@@ -2,9 +2,11 @@
 #include "api/features_parts.h"
 #include "api/tool.h"
 #include "base/clock.h"
+#include "data/dataset.h"
 #include "data/loader.h"
 #include "io/file.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,8 +23,11 @@ typedef struct {
     int64_t       total, first, n;           /* numbers[first, first + n) are this part's     */
     int64_t      *index, *left_out;          /* [n] of those read, and not read               */
     int64_t       done, bad;
+    double        walking;                   /* seconds of reading and mapping the images     */
     void         *features;                  /* of a batch                                    */
     float        *logits, *spatial;
+    dataset      *labels;                    /* the same images with their classes; NULL: none that the classifier could know */
+    int64_t       labelled, right;           /* images of them, and those whose class has the largest logit */
     npz_rows     *rows[3];                   /* features, logits, spatial; NULL: none         */
     char          space_name[FEATURES_SPACE_SIZE];
 } making;
@@ -58,6 +63,7 @@ static ddpm_status choose(making *m, bool some)
 {
     const int64_t all = image_set_count(m->set), asked = m->s.v->num_samples;
     m->total = some && asked < all ? asked : all;
+    if (some && asked > all) eval_warn(&m->s, "-n %lld: %s has only %lld images, all of which are taken", (long long)asked, m->word, (long long)all);
     m->numbers = calloc((size_t)m->total, sizeof *m->numbers);
     if (!m->numbers) return ddpm_fail(DDPM_ENOMEM, "no memory for the numbers of %lld images", (long long)m->total);
     for (int64_t i = 0; i < m->total; i++) m->numbers[i] = image_set_choice(m->set, (uint64_t)m->s.v->seed, i, m->total);
@@ -72,12 +78,37 @@ static ddpm_status open_space(making *m, const settings *request)
     const int h = image_set_height(m->set), w = image_set_width(m->set), c = image_set_channels(m->set);
     DDPM_TRY(feature_space_open(m->s.v->features, request, h, w, c, &m->e, &m->space));
     if (m->s.v->fit_data[0]) {
-        DDPM_TRY(image_set_open(m->s.v->fit_data, m->s.v->strict, &m->fit_data));
+        DDPM_TRY(eval_open_images(m->s.v->fit_data, request, &m->fit_data));
         DDPM_TRY(image_set_same_size(m->fit_data, m->set));
     }
     DDPM_TRY(comparison_fit(&m->s, m->fit_data ? m->fit_data : m->set, m->space, &m->bad));
     feature_space_identity(m->space, m->space_name, sizeof m->space_name);
     return DDPM_OK;
+}
+
+/* A classifier of as many classes as DATA has can be told right from wrong. Data without labels is as good as any other. */
+static void open_labels(making *m)
+{
+    const dataset_options o = { 0 };
+    const bool classifier = !feature_space_of_pixels(m->space) && !feature_space_input(m->space)[0];
+    if (!classifier || dataset_open(m->word, &o, &m->labels) != DDPM_OK) return;
+    if ((size_t)dataset_n_classes(m->labels) == feature_space_classes(m->space) && dataset_count(m->labels) == image_set_count(m->set)) return;
+    dataset_close(m->labels);
+    m->labels = NULL;
+}
+
+static void count_right(making *m, const int64_t *index, int n)
+{
+    const int classes = (int)feature_space_classes(m->space);
+    for (int i = 0; i < n; i++) {
+        const float *logits = m->logits + (size_t)i * (size_t)classes;
+        const int label = dataset_label(m->labels, index[i]);
+        int guess = 0;
+        for (int k = 1; k < classes; k++)
+            if (logits[k] > logits[guess]) guess = k;
+        m->labelled += label >= 0;
+        m->right += label == guess;
+    }
 }
 
 /* --- images to rows --------------------------------------------------------------------------------- */
@@ -95,24 +126,32 @@ static ddpm_status reserve(making *m)
     if (!m->features || (classes && !m->logits) || (spatial && !m->spatial) || !m->index || !m->left_out)
         return ddpm_fail(DDPM_ENOMEM, "no memory for the features of %zu images at once", batch);
     if (m->n * (int64_t)(columns[0] * (wide ? 2 : 1) + classes + spatial) > NPZ_MAX_BYTES / 4)
-        return ddpm_fail(DDPM_EINVAL, "the features of %lld images do not fit into one .npz (4 GiB); --part makes several files, which `ddpm eval --merge` reads as one",
-                         (long long)m->n);
+        return ddpm_fail(DDPM_EINVAL, "the features of %lld images do not fit into one .npz (4 GiB); --part makes several files, which `ddpm eval --merge` "
+                                      "reads as one", (long long)m->n);
     for (int i = 0; i < 3; i++)
         if (columns[i]) DDPM_TRY(npz_rows_new(m->s.v->output, wide ? "<f8" : "<f4", (int64_t)columns[i], &m->rows[i]));
     return DDPM_OK;
 }
 
+static ddpm_status check_finite(const making *m, const char *what, const metric_rows *rows, const int64_t *index)
+{
+    size_t row, column;
+    if (!rows->data || metric_rows_finite(rows, &row, &column)) return DDPM_OK;
+    return ddpm_fail(DDPM_ENUMERIC, "%s %zu of image %lld of %s is not a finite number", what, column, (long long)index[row], m->word);
+}
+
 static ddpm_status add_images(void *ctx, const uint8_t *images, const int64_t *index, int n)
 {
     making *m = ctx;
-    size_t row, column;
+    const feature_space *f = m->space;
     DDPM_TRY(feature_space_map(m->space, images, n, m->features, m->logits, m->spatial));
-    const metric_rows rows = { m->features, (size_t)n, feature_space_dims(m->space), feature_space_wide(m->space) };
-    if (!metric_rows_finite(&rows, &row, &column))
-        return ddpm_fail(DDPM_ENUMERIC, "feature %zu of image %lld of %s is not a finite number", column, (long long)index[row], m->word);
+    DDPM_TRY(check_finite(m, "feature", &(metric_rows){ m->features, (size_t)n, feature_space_dims(f), feature_space_wide(f) }, index));
+    DDPM_TRY(check_finite(m, "logit", &(metric_rows){ m->logits, (size_t)n, feature_space_classes(f), false }, index));
+    DDPM_TRY(check_finite(m, "spatial feature", &(metric_rows){ m->spatial, (size_t)n, feature_space_spatial(f), false }, index));
     DDPM_TRY(npz_rows_add(m->rows[0], m->features, n));
     if (m->logits) DDPM_TRY(npz_rows_add(m->rows[1], m->logits, n));
     if (m->spatial) DDPM_TRY(npz_rows_add(m->rows[2], m->spatial, n));
+    if (m->labels) count_right(m, index, n);
     memcpy(m->index + m->done, index, (size_t)n * sizeof *index);
     m->done += n;
     return DDPM_OK;
@@ -122,7 +161,9 @@ static ddpm_status read_images(making *m)
 {
     image_walk w = { .numbers = m->numbers + m->first, .count = m->n, .strict = m->s.v->strict };
     DDPM_TRY(reserve(m));
+    const double begin = clock_now();
     DDPM_TRY(eval_walk(&m->s, m->set, &w, feature_space_batch(m->space), "features", add_images, m));
+    m->walking = clock_now() - begin;
     for (int64_t i = 0, read = 0, missing = 0; i < m->n; i++) {
         if (read < m->done && m->index[read] == w.numbers[i]) read++;
         else m->left_out[missing++] = w.numbers[i];
@@ -157,9 +198,14 @@ static ddpm_status write_file(const making *m)
 
 static ddpm_status report(const making *m, char **text, json **summary)
 {
-    const double seconds = clock_now() - m->s.begin;
-    if (asprintf(text, "%s: %zu features (%s) of %lld of the %lld images of %s, %.3g images/s\n", m->s.v->output, feature_space_dims(m->space), m->space_name,
-                 (long long)m->done, (long long)m->total, m->word, (double)m->done / seconds) < 0) {
+    const double seconds = clock_now() - m->s.begin, speed = (double)m->done / m->walking;
+    const double top1 = m->labelled ? (double)m->right / (double)m->labelled : NAN;
+    char recognised[64] = "", fitted[64] = "";
+    if (image_set_fitted(m->set))
+        snprintf(fitted, sizeof fitted, ", fitted to %dx%dx%d", image_set_height(m->set), image_set_width(m->set), image_set_channels(m->set));
+    if (m->labelled) snprintf(recognised, sizeof recognised, "; the classifier recognises %.2f %% of them (top-1)", 100 * top1);
+    if (asprintf(text, "%s: %zu features (%s) of %lld of the %lld images of %s%s%s, %.*f images/s, %.1f s in all\n", m->s.v->output, feature_space_dims(m->space),
+                 m->space_name, (long long)m->done, (long long)m->total, m->word, fitted, recognised, speed < 100 ? 1 : 0, speed, seconds) < 0) {
         *text = NULL;
         return ddpm_fail(DDPM_ENOMEM, "no memory for the result");
     }
@@ -176,6 +222,7 @@ static ddpm_status report(const making *m, char **text, json **summary)
     json_put_int(o, "part", m->part);
     json_put_int(o, "parts", m->parts);
     json_put_int(o, "bad_images", m->bad);
+    json_put_real(o, "top1", top1);                      /* NaN: null */
     json_put(o, "computed_in", feature_space_of_pixels(m->space) ? json_new_null() : json_new_string(engine_precision(&m->e)));
     return json_put_real(o, "seconds", seconds);
 }
@@ -190,6 +237,7 @@ static void close_making(making *m)
     free(m->left_out);
     free(m->numbers);
     feature_space_free(m->space);
+    dataset_close(m->labels);
     image_set_close(m->set);
     image_set_close(m->fit_data);
     engine_free(&m->e);
@@ -203,9 +251,10 @@ ddpm_status tool_features(settings *request, const char *word, const tool_events
     engine_prefer_f32(request);
     if (status == DDPM_OK) status = engine_new(request, &m.e);
     m.s.threads = m.e.threads;
-    if (status == DDPM_OK) status = image_set_open(word, request->v.strict, &m.set);
+    if (status == DDPM_OK) status = eval_open_images(word, request, &m.set);
     if (status == DDPM_OK) status = choose(&m, settings_origin(request, "num_samples") > ORIGIN_DEFAULT);
     if (status == DDPM_OK) status = open_space(&m, request);
+    if (status == DDPM_OK) open_labels(&m);
     if (status == DDPM_OK) status = read_images(&m);
     if (status == DDPM_OK) status = write_file(&m);
     if (status == DDPM_OK) status = report(&m, text, summary);

@@ -117,6 +117,9 @@ static ddpm_status check_places(const merge *m)
     if (m->n == (size_t)parts->total) return DDPM_OK;
     size_t gap = 0;
     while (gap < m->n && m->places[gap].index == (int64_t)gap) gap++;
+    if (m->n && m->places[m->n - 1].index >= parts->total)           /* of a choice (-n): which numbers it has, no file says */
+        return ddpm_fail(DDPM_EINVAL, "%s has %zu of the %lld images that %s says there are, in %d files", m->folder, m->n, (long long)parts->total,
+                         parts->path, m->count);
     return ddpm_fail(DDPM_EINVAL, "%s has %zu of the %lld images that %s says there are; the first number that none of its %d files has is %zu", m->folder, m->n,
                      (long long)parts->total, parts->path, m->count, gap);
 }
@@ -143,7 +146,7 @@ static const metric_rows *array_of(const feature_set *f, int which) { return (co
 static ddpm_status copy_rows(const merge *m, int which, metric_rows *rows, void **copy)
 {
     const metric_rows *like = array_of(&m->parts->f, which);
-    const size_t bytes = like->dims * (like->wide ? sizeof(double) : sizeof(float));
+    const size_t bytes = metric_row_bytes(like);
     if (!like->n) return DDPM_OK;
     char *to = *copy = calloc(m->n, bytes);
     if (!to) return ddpm_fail(DDPM_ENOMEM, "no memory for %zu rows of %s", m->n, m->folder);

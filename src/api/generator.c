@@ -22,7 +22,8 @@ static ddpm_status choose_guide(generator *g)
     if (!v->classifier[0] && !sampling_given(g->request, "classifier_scale")) return DDPM_OK;
     if (!v->classifier[0]) return ddpm_fail(DDPM_EINVAL, "--classifier_scale %g: which classifier's? Give --classifier RUN too", v->classifier_scale);
     if (g->how.p.clip == CLIP_X0 && g->how.method->run != sampler_ddpm)
-        return ddpm_fail(DDPM_EINVAL, "--classifier moves the predicted image after it was clipped, and the noise with it, so that --clip x0 has no meaning; give --clip rederive or none");
+        return ddpm_fail(DDPM_EINVAL, "--classifier moves the predicted image after it was clipped, and the noise with it, so that --clip x0 has no meaning; "
+                                      "give --clip rederive or none");
     DDPM_TRY(classifier_open(v->classifier, &g->e, &g->guide));
     return classifier_fits(g->guide, g->model);
 }
@@ -35,7 +36,8 @@ static ddpm_status choose(const char *model, generator *g)
     const bool base = g->request->v.base_samples[0];
     DDPM_TRY(model_check_draws(g->file));
     if (m->small_size && !base)
-        return ddpm_fail(DDPM_EINVAL, "%s is an up-sampler of %dx%d images; `ddpm sample` with --base_samples, an .npz or a folder of such images, enlarges them", model,
+        return ddpm_fail(DDPM_EINVAL, "%s is an up-sampler of %dx%d images; `ddpm sample` with --base_samples, an .npz or a folder of such images, enlarges "
+                                      "them", model,
                          m->small_size, m->small_size);
     if (base && !m->small_size) return ddpm_fail(DDPM_EINVAL, "--base_samples: %s is no up-sampler and starts from noise alone; leave them out", model);
     g->height = m->image_size.v[0];
@@ -119,7 +121,7 @@ void generator_describe(const generator *g, char *text, size_t size)
     static const char *const rounding[] = { [QUANTIZE_ROUND] = "rounded", [QUANTIZE_TRUNCATE] = "truncated", [QUANTIZE_EVEN] = "rounded half to even" };
     const sampling *how = &g->how;
     snprintf(text, size, "%s, %d steps, eta %g, guidance %g, clip %s, variance %s, %s", how->method->name, how->steps.T, how->eta,
-             g->request->v.guidance, clip_mode_name(how->p.clip), var_type_name(how->p.var),
+             g->request->v.guidance, clip_mode_name(how->p.clip), sampling_variance_word(how->p.var),
              rounding[how->quantize]);
     if (how->compat != COMPAT_NONE) snprintf(text + strlen(text), size - strlen(text), ", profile %s", compat_find(how->compat)->name);
 }
@@ -191,8 +193,7 @@ void generator_quantize(const generator *g, const float *x, size_t len, uint8_t 
 
 ddpm_status generator_interrupted(const generator *g, const char *what)
 {
-    if (!g->ev->request || g->ev->request(g->ev->ctx) != RUN_SAVE_AND_STOP) return DDPM_OK;
-    return ddpm_fail(DDPM_ESTOPPED, "stopped %s", what);
+    return tool_request(g->ev) == RUN_SAVE_AND_STOP ? ddpm_fail(DDPM_ESTOPPED, "stopped %s", what) : DDPM_OK;
 }
 
 /* --- latents ---------------------------------------------------------------------------- */

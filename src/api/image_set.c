@@ -18,6 +18,7 @@ struct image_set {
     dataset_reader *reader;
     npz_reader     *npz;
     const uint8_t  *pixels;        /* of the npz */
+    bool            fitted;
 };
 
 /* --- where images come from ----------------------------------------------------------- */
@@ -58,6 +59,7 @@ static ddpm_status open_data(image_set *s, const dataset_options *o)
     s->h = dataset_height(s->data);
     s->w = dataset_width(s->data);
     s->c = dataset_channels(s->data);
+    s->fitted = o->size_h || o->crop != DATASET_CROP_NONE;
     return dataset_reader_new(s->data, &s->reader);
 }
 
@@ -70,11 +72,6 @@ ddpm_status image_set_open_as(const char *word, const dataset_options *o, image_
     if (status == DDPM_OK) *set = s;
     else image_set_close(s);
     return status;
-}
-
-ddpm_status image_set_open(const char *word, bool strict, image_set **set)
-{
-    return image_set_open_as(word, &(dataset_options){ .labels = DATASET_LABELS_NONE, .strict = strict }, set);
 }
 
 void image_set_close(image_set *s)
@@ -94,6 +91,7 @@ int64_t image_set_count(const image_set *s) { return s->count; }
 int image_set_height(const image_set *s) { return s->h; }
 int image_set_width(const image_set *s) { return s->w; }
 int image_set_channels(const image_set *s) { return s->c; }
+bool image_set_fitted(const image_set *s) { return s->fitted; }
 size_t image_set_bytes(const image_set *s) { return (size_t)s->h * (size_t)s->w * (size_t)s->c; }
 
 void image_set_describe(const image_set *s, char *text, size_t size)

@@ -11,10 +11,8 @@
 
 typedef struct image_set image_set;
 
-/* word: what dataset_open takes, or the path of an .npz whose arr_0 is |u1 [n,h,w,c]. Errors:
+/* word: what dataset_open takes, or the path of an .npz whose arr_0 is |u1 [n,h,w,c], for which the options count nothing. Errors:
  * those of dataset_open and npz_reader_get; DDPM_EFORMAT where arr_0 is something else. */
-ddpm_status image_set_open(const char *word, bool strict, image_set **set);
-/* The same of images that are read as training reads them, where a size, channels or a crop are given; an .npz is what it is. */
 ddpm_status image_set_open_as(const char *word, const dataset_options *o, image_set **set);
 void        image_set_close(image_set *set);                 /* NULL ok */
 
@@ -23,6 +21,7 @@ int64_t     image_set_count(const image_set *set);
 int         image_set_height(const image_set *set);
 int         image_set_width(const image_set *set);
 int         image_set_channels(const image_set *set);
+bool        image_set_fitted(const image_set *set);          /* their size was asked for, and is not their own alone */
 size_t      image_set_bytes(const image_set *set);           /* h * w * c */
 void        image_set_describe(const image_set *set, char *text, size_t size);
 

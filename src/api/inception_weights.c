@@ -29,8 +29,8 @@ static bool is_in(const char *folder, const char *below, char path[INCEPTION_PAT
 ddpm_status inception_weights_find(const char *cache, char path[INCEPTION_PATH_SIZE])
 {
     if (is_in(".", "", path) || is_in(cache, "ddpm/", path) || is_in(cache, "torch/hub/checkpoints/", path)) return DDPM_OK;
-    return ddpm_fail(DDPM_EIO, "the Inception network's weights are not here: download %s (95 MB) into %s/ddpm or the working folder, or name the file by --inception_weights",
-                     WHERE_TO_GET_IT, cache[0] ? cache : "~/.cache");
+    return ddpm_fail(DDPM_EIO, "the Inception network's weights are not here: download %s (95 MB) into %s/ddpm or the working folder, or name the file by "
+                               "--inception_weights", WHERE_TO_GET_IT, cache[0] ? cache : "~/.cache");
 }
 
 bool inception_weights_published(const char *hash) { return !strncmp(hash, PUBLISHED, strlen(PUBLISHED)); }
@@ -117,9 +117,13 @@ static ddpm_status check_names(const tensor_file *f, const nn_params *layout)
     return DDPM_OK;
 }
 
+enum { HEADER = 8 };      /* bytes of safetensors before its JSON */
+
 static ddpm_status read_open(const file_map *map, tensor_file *f, const nn_params *layout, float *slab)
 {
     if (torch_sniff(map->data, map->size)) DDPM_TRY(torch_open_memory(map->data, map->size, f->path, &f->torch));
+    else if (map->size <= HEADER || map->data[HEADER] != '{')
+        return ddpm_fail(DDPM_EFORMAT, "%s is neither a PyTorch file nor safetensors, so it holds no weights; was its download cut short, or is it a page that says why?", f->path);
     else DDPM_TRY(safetensors_open_memory(map->data, map->size, f->path, &f->st));
     ddpm_status s = check_names(f, layout);
     if (s == DDPM_OK) s = inception_fold(layout, get_tensor, f, slab);
@@ -140,7 +144,8 @@ static ddpm_status check_hash(const char *path, const file_map *map, char hash[S
     sha256_text(digest, hash);
     const char *slash = strrchr(path, '/');
     if (inception_weights_published(hash) || !strstr(slash ? slash : path, PUBLISHED)) return DDPM_OK;
-    return ddpm_fail(DDPM_EFORMAT, "%s is damaged: its SHA-256 is %.8s..., and by its name should begin with " PUBLISHED "; download it again from %s", path, hash, WHERE_TO_GET_IT);
+    return ddpm_fail(DDPM_EFORMAT, "%s is damaged: its SHA-256 is %.8s..., and by its name should begin with " PUBLISHED "; download it again from %s", path,
+                     hash, WHERE_TO_GET_IT);
 }
 
 ddpm_status inception_weights_read(const char *path, const nn_params *layout, float *slab, char hash[SHA256_HEX])

@@ -73,7 +73,8 @@ static void say_network(const info_report *r, const settings *s)
 {
     const unet_config net = settings_unet(s);
     char text[256];
-    size_t used = (size_t)snprintf(text, sizeof text, "%s %dx%dx%d, channels", net.classes_out ? "classifier of images" : "U-Net", net.height, net.width, s->v.channels);
+    size_t used = (size_t)snprintf(text, sizeof text, "%s %dx%dx%d, channels", net.classes_out ? "classifier of images" : "U-Net", net.height, net.width,
+                                   s->v.channels);
     for (int i = 0; i < net.levels && used < sizeof text; i++)
         used += (size_t)snprintf(text + used, sizeof text - used, "%s%d%s", i ? ", " : " ", net.channels[i], net.attention[i] ? " with attention" : "");
     if (used < sizeof text) used += (size_t)snprintf(text + used, sizeof text - used, "; %d blocks a level", net.num_res_blocks);
@@ -163,6 +164,35 @@ static ddpm_status say_last_line(const info_report *r, const char *run)
     return s;
 }
 
+/* What a classifier's last validation found, in the newest line of log.jsonl that has one. */
+static ddpm_status say_validation(const info_report *r, const char *run)
+{
+    char path[MODEL_PATH_SIZE], text[128];
+    file_map map = { 0 };
+    json *line = NULL;
+    DDPM_TRY(checkpoint_join(path, run, "log.jsonl"));
+    if (!file_exists(path)) return DDPM_OK;
+    DDPM_TRY(file_map_open(path, &map));
+    const char *at = (const char *)map.data, *end = at + map.size, *found = NULL, *stop;
+    for (; at < end && (stop = memchr(at, '\n', (size_t)(end - at))); at = stop + 1)
+        if (memmem(at, (size_t)(stop - at), "\"val_top1\"", 10)) found = at;
+    ddpm_status s = DDPM_OK;
+    if (found) s = json_parse(found, (size_t)((const char *)memchr(found, '\n', (size_t)(end - found)) - found), path, &line);
+    file_map_close(&map);
+    if (!line) return s;
+    double top1, clean;
+    int64_t step;
+    s = json_get_real(line, "val_top1", &top1);
+    if (s == DDPM_OK) s = json_get_real(line, "val_clean_top1", &clean);
+    if (s == DDPM_OK) s = json_get_int(line, "step", &step);
+    json_free(line);
+    DDPM_TRY(s);
+    snprintf(text, sizeof text, "top-1 %.2f %% with noise, %.2f %% without, at step %lld", 100 * top1, 100 * clean, (long long)step);
+    info_line(r, "validation", text);
+    json_put_real(r->o, "val_top1", top1);
+    return json_put_real(r->o, "val_clean_top1", clean);
+}
+
 static ddpm_status say_config(const info_report *r, const char *path)
 {
     json *config = NULL;
@@ -188,6 +218,7 @@ static ddpm_status describe_run(const info_report *r, const char *run)
     const info_report model = { r->f, json_new_object(), r->request };
     ddpm_status s = say_config(r, path);
     if (s == DDPM_OK) s = say_last_line(r, run);
+    if (s == DDPM_OK) s = say_validation(r, run);
     if (s == DDPM_OK) s = checkpoint_newest(run, path);
     if (s == DDPM_OK) info_say(r, "newest_checkpoint", "newest", path[0] ? path : "no checkpoint yet");
     if (s == DDPM_OK && path[0]) s = open_and_describe(&model, path);
@@ -334,7 +365,8 @@ ddpm_status tool_info(settings *s, const char *path, char **text, json **summary
     info_report r = { open_memstream(&buffer, &size), json_new_object(), s };
     if (!r.f || !r.o) return ddpm_fail(DDPM_ENOMEM, "no memory for a report");
     json_put_string(r.o, "schema", "ddpm-info-1");
-    const ddpm_status status = dataset_is_run(path) ? describe_run(&r, path) : file_exists(path) && !file_is_dir(path) ? describe_file(&r, path) : describe_either(&r, path);
+    const bool file = file_exists(path) && !file_is_dir(path);
+    const ddpm_status status = dataset_is_run(path) ? describe_run(&r, path) : file ? describe_file(&r, path) : describe_either(&r, path);
     fclose(r.f);
     if (status == DDPM_OK) {
         *text = buffer;

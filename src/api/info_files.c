@@ -1,5 +1,7 @@
 #include "api/info_parts.h"
 
+#include "api/feature_space.h"
+#include "api/statistics.h"
 #include "io/file.h"
 #include "io/gif.h"
 #include "io/npz.h"
@@ -101,14 +103,60 @@ static ddpm_status say_arrays(const info_report *r, npz_reader *z)
     return s == DDPM_OK ? put : s;
 }
 
+/* Columns of an array that need not be there. */
+static ddpm_status say_columns(const info_report *r, npz_reader *z, const char *name)
+{
+    npz_array a;
+    if (!npz_reader_has(z, name)) return DDPM_OK;
+    DDPM_TRY(npz_reader_get(z, name, &a));
+    if (a.ndim == 2) info_say_int(r, name, name, a.shape[1]);
+    return DDPM_OK;
+}
+
+static void say_space(const info_report *r, const char *space)
+{
+    info_line(r, "space", space[0] ? space : "not named");
+    json_put(r->o, "space", space[0] ? json_new_string(space) : json_new_null());
+}
+
+static ddpm_status say_features(const info_report *r, const char *path, npz_reader *z)
+{
+    npz_array a;
+    char space[FEATURES_SPACE_SIZE];
+    DDPM_TRY(features_read_space(z, path, space));
+    DDPM_TRY(npz_reader_get(z, "features", &a));
+    say_space(r, space);
+    if (a.ndim == 2) info_say_int(r, "rows", "rows", a.shape[0]);
+    DDPM_TRY(say_columns(r, z, "features"));
+    DDPM_TRY(say_columns(r, z, "logits"));
+    return say_columns(r, z, "spatial");
+}
+
+static ddpm_status say_statistics(const info_report *r, const char *path)
+{
+    statistics s;
+    const ddpm_status status = statistics_read(path, &s);
+    if (status == DDPM_OK) {
+        if (s.map.axes) feature_space_map_identity(&s.map, s.space, sizeof s.space);
+        say_space(r, s.space);
+        info_say_int(r, "features", "features", (int64_t)s.whole.dims);
+        if (s.count) info_say_int(r, "count", "images", s.count);
+        if (s.fitted) info_say_int(r, "n_fit", "axes fitted to", s.fitted);
+    }
+    statistics_free(&s);
+    return status;
+}
+
 static ddpm_status say_npz(const info_report *r, const char *path, npz_reader *z)
 {
     npz_array a;
     bool images;
-    const bool statistics = npz_reader_has(z, "mu") && npz_reader_has(z, "sigma");
+    const bool has_moments = npz_reader_has(z, "mu") && npz_reader_has(z, "sigma"), features = npz_reader_has(z, "features");
     DDPM_TRY(find_images(z, &a, &images));
-    say_file(r, images ? "samples" : statistics ? "statistics" : npz_reader_has(z, "features") ? "features" : "arrays", path);
+    say_file(r, images ? "samples" : has_moments ? "statistics" : features ? "features" : "arrays", path);
     if (images) say_images(r, &a, npz_reader_has(z, "arr_1"));
+    const ddpm_status status = images ? DDPM_OK : has_moments ? say_statistics(r, path) : features ? say_features(r, path, z) : DDPM_OK;
+    if (status != DDPM_OK) info_say(r, "fault", "fault", ddpm_last_error());      /* its arrays may show why */
     return say_arrays(r, z);
 }
 

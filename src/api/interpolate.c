@@ -1,8 +1,8 @@
 /* Images between images: DDIM's way through their latents, DDPM's from a mixture of their noisy versions. */
 #include "api/frames.h"
 #include "api/latents.h"
-#include "api/measure.h"
 #include "api/model_data.h"
+#include "base/clock.h"
 #include "diffusion/interpolate.h"
 #include "io/file.h"
 
@@ -176,11 +176,7 @@ static ddpm_status prepare(session *s, const char *model)
 
 static void tell_progress(const session *s, int done)
 {
-    const int all = s->rows * s->count;
-    const double speed = done / (clock_now() - s->begin);
-    const tool_progress p = { .what = "drawing", .unit = "images", .done = done, .total = all, .per_second = speed,
-                              .eta_seconds = (all - done) / speed, .extra = "", .line = true };
-    if (s->ev->progress) s->ev->progress(s->ev->ctx, &p);
+    tool_tell_progress(s->ev, (tool_progress){ .what = "drawing", .unit = "images", .done = done, .total = s->rows * s->count, .line = true }, s->begin);
 }
 
 /* n images of the same seed, index and class: they differ in where they start. */

@@ -28,8 +28,8 @@ bool eval_value_words(const char *key, const char **name, bool *lower_is_better)
 
 typedef struct judge judge;
 
-/* reference: as of `ddpm eval`, to compare images of h x w x c with. `e` (NULL: it makes its own), `s` and `ev` are borrowed; networks compute in f32
- * unless a precision was asked for. Errors as of `ddpm eval`. */
+/* reference: as of `ddpm eval`, to compare images of h x w x c with. `e` (NULL: it makes its own), `s` and `ev` are borrowed; networks compute in f32,
+ * whatever `e` does, or without `e` as `ddpm eval`. Errors as of `ddpm eval`. */
 ddpm_status judge_new(const settings *s, const char *reference, int h, int w, int c, const engine *e, const tool_events *ev, judge **j);
 void        judge_free(judge *j);                            /* NULL ok */
 

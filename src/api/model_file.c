@@ -125,6 +125,20 @@ static bool find_bundled(const char *spec, char path[MODEL_PATH_SIZE])
     return false;
 }
 
+bool model_is_bundled(const char *word)
+{
+    char path[MODEL_PATH_SIZE];
+    return find_bundled(word, path) && folder_is_model(path);
+}
+
+bool model_is(const char *spec)
+{
+    if (!file_exists(spec)) return model_is_bundled(spec);
+    if (file_is_dir(spec)) return checkpoint_has(spec, "checkpoints") || folder_is_model(spec);
+    const bool archive = file_has_ending(spec, ".npz") || file_has_ending(spec, ".zip");       /* PyTorch's files are zips of other names */
+    return !archive && single_is_model(spec);
+}
+
 /* --- finding the folder ------------------------------------------------------------------------- */
 
 /* A folder that was set aside by a process that died before its successor was in place. */
@@ -149,7 +163,8 @@ static ddpm_status find_folder(const char *spec, char path[MODEL_PATH_SIZE], boo
     if (snprintf(path, MODEL_PATH_SIZE, "%s", spec) >= MODEL_PATH_SIZE) return ddpm_fail(DDPM_EINVAL, "the model's path %.60s... is too long", spec);
     if (!file_exists(spec)) return find_bundled(spec, path) || find_set_aside(spec, path) ? DDPM_OK : fail_unknown(spec);
     if (!file_is_dir(spec))
-        return ddpm_fail(DDPM_EFORMAT, "%s is a file, but neither PyTorch's nor safetensors; a model is one of those, a run, checkpoint or pipeline folder, or the name of a bundled model", spec);
+        return ddpm_fail(DDPM_EFORMAT, "%s is a file, but neither PyTorch's nor safetensors; a model is one of those, a run, checkpoint or pipeline folder, or "
+                                       "the name of a bundled model", spec);
     *run = checkpoint_has(spec, "checkpoints");
     if (!*run) return DDPM_OK;
     DDPM_TRY(checkpoint_newest(spec, path));
@@ -192,8 +207,8 @@ void model_close(model_file *m)
 ddpm_status model_check_draws(const model_file *m)
 {
     if (!m->d.s.v.classes_out) return DDPM_OK;
-    return ddpm_fail(DDPM_EINVAL, "%s is a classifier of %d classes, which draws nothing; give a model that `ddpm train` made, which `ddpm sample --classifier` can guide by this one", m->d.path,
-                     m->d.s.v.classes_out);
+    return ddpm_fail(DDPM_EINVAL, "%s is a classifier of %d classes, which draws nothing; give a model that `ddpm train` made, which `ddpm sample "
+                                  "--classifier` can guide by this one", m->d.path, m->d.s.v.classes_out);
 }
 
 const model_description *model_describe(const model_file *m) { return &m->d; }

@@ -15,8 +15,7 @@ static ddpm_status asked_to_stop(void *ctx, int64_t done, int64_t all)
     const tool_events *ev = ctx;
     (void)done;
     (void)all;
-    if (!ev->request || ev->request(ev->ctx) != RUN_SAVE_AND_STOP) return DDPM_OK;
-    return ddpm_fail(DDPM_ESTOPPED, "stopped while distances were computed; nothing is written");
+    return tool_request(ev) == RUN_SAVE_AND_STOP ? ddpm_fail(DDPM_ESTOPPED, "stopped while distances were computed; nothing is written") : DDPM_OK;
 }
 
 ddpm_status near_space_open(settings *s, image_set *data, const tool_events *ev, near_space *space, int64_t *bad)
@@ -49,12 +48,13 @@ void near_space_words(const near_space *space, char *text, size_t size)
 /* Features of the images; the caller frees. */
 static ddpm_status map_images(near_space *space, const uint8_t *images, int n, metric_rows *rows, void **features)
 {
-    const bool wide = feature_space_wide(space->space);
-    const size_t dims = feature_space_dims(space->space);
-    *features = calloc((size_t)n * dims, wide ? sizeof(double) : sizeof(float));
-    if (!*features) return ddpm_fail(DDPM_ENOMEM, "no memory for %zu features of %d images", dims, n);
-    *rows = (metric_rows){ *features, (size_t)n, dims, wide };
-    return feature_space_map(space->space, images, n, *features, NULL, NULL);
+    *rows = (metric_rows){ NULL, (size_t)n, feature_space_dims(space->space), feature_space_wide(space->space) };
+    rows->data = *features = calloc((size_t)n, metric_row_bytes(rows));
+    if (!*features) return ddpm_fail(DDPM_ENOMEM, "no memory for %zu features of %d images", rows->dims, n);
+    DDPM_TRY(feature_space_map(space->space, images, n, *features, NULL, NULL));
+    size_t row, column;
+    if (metric_rows_finite(rows, &row, &column)) return DDPM_OK;
+    return ddpm_fail(DDPM_ENUMERIC, "a feature of %s is not a finite number", near_space_name(space));
 }
 
 /* --- searching ------------------------------------------------------------------------------- */

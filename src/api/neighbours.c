@@ -1,5 +1,6 @@
-#include "api/measure.h"
+#include "api/eval_parts.h"
 #include "api/near_images.h"
+#include "base/clock.h"
 #include "io/chart.h"
 #include "io/file.h"
 #include "io/sheet.h"
@@ -58,42 +59,23 @@ static ddpm_status read_queries(session *s, queries *q, int64_t asked)
     return near_queries_new(&s->space, q->pixels, q->n, q == &s->samples ? s->nearest : 1, &q->near);
 }
 
-static void tell_progress(const session *s, int64_t before, int64_t done, int64_t all)
+static ddpm_status search_some(void *ctx, const uint8_t *images, const int64_t *index, int n)
 {
-    const double speed = (double)done / (clock_now() - s->begin);
-    const tool_progress p = { .what = "search", .unit = "images", .done = done, .total = all, .per_second = speed, .eta_seconds = (double)(all - done) / speed,
-                              .extra = "", .line = 4 * done / all > 4 * before / all };
-    if (s->ev->progress) s->ev->progress(s->ev->ctx, &p);
-}
-
-static ddpm_status search_chunks(session *s, int room, uint8_t *images, int64_t *index)
-{
-    image_walk w = { .count = image_set_count(s->data), .strict = s->v->strict };
+    session *s = ctx;
     near_queries *both[] = { &s->samples.near, &s->control.near };
-    while (w.next < w.count) {
-        const int64_t before = w.next;
-        int n;
-        if (s->ev->request && s->ev->request(s->ev->ctx) == RUN_SAVE_AND_STOP)
-            return ddpm_fail(DDPM_ESTOPPED, "stopped after %lld of %lld images; nothing is written", (long long)w.next, (long long)w.count);
-        DDPM_TRY(image_set_next(s->data, &w, room, images, index, &n));
-        DDPM_TRY(near_space_add(&s->space, both, s->control.set ? 2 : 1, images, index, n));
-        s->n_data += n;
-        tell_progress(s, before, w.next, w.count);
-    }
-    s->bad += w.bad;
-    return s->n_data ? DDPM_OK : ddpm_context(DDPM_EFORMAT, "none of the images of %s can be read; the last: ", image_set_word(s->data));
+    s->n_data += n;
+    return near_space_add(&s->space, both, s->control.set ? 2 : 1, images, index, n);
 }
 
 static ddpm_status search(session *s)
 {
-    const size_t bytes = image_set_bytes(s->data), fit = CHUNK_BYTES / bytes;
+    const size_t fit = CHUNK_BYTES / image_set_bytes(s->data);
     const int room = fit < 1 ? 1 : fit < CHUNK ? (int)fit : CHUNK;
-    uint8_t *images = malloc((size_t)room * bytes);
-    int64_t *index = malloc((size_t)room * sizeof *index);
-    const ddpm_status status = images && index ? search_chunks(s, room, images, index) : ddpm_fail(DDPM_ENOMEM, "no memory for %d images at once", room);
-    free(images);
-    free(index);
-    return status;
+    const eval_session how = { .v = s->v, .ev = s->ev, .threads = s->space.e.threads, .begin = s->begin };
+    image_walk w = { .count = image_set_count(s->data), .strict = s->v->strict };
+    DDPM_TRY(eval_walk(&how, s->data, &w, room, "search", search_some, s));
+    s->bad += w.bad;
+    return s->n_data ? DDPM_OK : ddpm_context(DDPM_EFORMAT, "none of the images of %s can be read; the last: ", image_set_word(s->data));
 }
 
 /* --- distances ---------------------------------------------------------------------------- */
@@ -250,6 +232,7 @@ static ddpm_status print(const session *s, char **text)
     if (!f) return ddpm_fail(DDPM_ENOMEM, "no memory for the result");
     near_space_words(&s->space, words, sizeof words);
     fprintf(f, "distance to the nearest of %lld images of %s (Euclidean, of %s)\n", (long long)s->n_data, image_set_word(s->data), words);
+    if (image_set_fitted(s->data)) fprintf(f, "  images are fitted to %dx%dx%d\n", image_set_height(s->data), image_set_width(s->data), image_set_channels(s->data));
     print_set(f, s, q, "samples of");
     if (copies(q)) fprintf(f, "; %d are %s", copies(q), s->space.space ? "at distance 0" : "exact copies");
     if (c->set) {
@@ -346,11 +329,11 @@ static ddpm_status check_words(const session *s)
 static ddpm_status open_sets(session *s, const char *samples, const char *data)
 {
     int w, h;
-    DDPM_TRY(image_set_open(samples, s->v->strict, &s->samples.set));
-    DDPM_TRY(image_set_open(data, s->v->strict, &s->data));
+    DDPM_TRY(eval_open_images(samples, s->request, &s->samples.set));
+    DDPM_TRY(eval_open_images(data, s->request, &s->data));
     DDPM_TRY(image_set_same_size(s->samples.set, s->data));
     if (s->v->control[0]) {
-        DDPM_TRY(image_set_open(s->v->control, s->v->strict, &s->control.set));
+        DDPM_TRY(eval_open_images(s->v->control, s->request, &s->control.set));
         DDPM_TRY(image_set_same_size(s->control.set, s->data));
     }
     const int64_t all = image_set_count(s->data);

@@ -66,23 +66,21 @@ static void progress(nll_session *s, int n)
 {
     const double before = s->done > 0 ? (double)s->done : 1, all = (double)s->count * s->plan.calls;
     s->done += n;
-    const double speed = (double)s->done / (clock_now() - s->begin);
     const bool line = floor(20 * (double)s->done / all) > floor(20 * before / all);
     char extra[64] = "";
-    tool_progress p = { .what = "bound", .unit = "terms", .done = s->done, .total = (int64_t)all, .per_second = speed,
-                              .eta_seconds = (all - (double)s->done) / speed, .extra = extra, .line = line };
+    tool_progress p = { .what = "bound", .unit = "terms", .done = s->done, .total = (int64_t)all, .extra = extra, .line = line };
     if (s->measured) {
         p.quantity = "bits_per_dim";
         p.value = nll_mean(s, offsetof(nll_bound, total));
         snprintf(extra, sizeof extra, "%.4f bits/dim", p.value);
     }
-    if (s->ev->progress) s->ev->progress(s->ev->ctx, &p);
+    tool_tell_progress(s->ev, p, s->begin);
 }
 
 static ddpm_status denoise(void *ctx, int n, const float *t, const int *y, const float *x, float *out)
 {
     nll_session *s = ctx;
-    if (s->ev->request && s->ev->request(s->ev->ctx) == RUN_SAVE_AND_STOP)
+    if (tool_request(s->ev) == RUN_SAVE_AND_STOP)
         return ddpm_fail(DDPM_ESTOPPED, "stopped after %d of %d images", s->measured, s->count);
     const int64_t first = s->done - (int64_t)s->measured * s->plan.calls;       /* terms come image by image */
     for (int k = 0; k < n && s->which; k++) s->which[k] = (int)((first + k) / s->plan.calls);
@@ -197,7 +195,7 @@ static void tell(const nll_session *s, const char *data)
     dataset_describe(s->data.data, text, sizeof text);
     tool_message(s->ev, "model %s, %s weights; data %s: %s", s->model->path, s->model->weights, data, text);
     tool_message(s->ev, "%d images, %d of %d terms each, variance %s; on %s with %s kernels, %d threads, %s (%s)", s->count, s->plan.calls, s->plan.T,
-                 var_type_name(s->p.var), s->e.backend->name, s->e.backend->isa, pool_threads(s->e.threads), engine_precision(&s->e), s->e.reason);
+                 sampling_variance_word(s->p.var), s->e.backend->name, s->e.backend->isa, pool_threads(s->e.threads), engine_precision(&s->e), s->e.reason);
 }
 
 ddpm_status nll_open(nll_session *s, const char *model, const char *data)

@@ -171,8 +171,10 @@ static ddpm_status draw_terms(const nll_session *s, double *t, double *value)
     const chart_series bound = { .mark = CHART_LINE, .n = T, .x = t, .y = value };
     const chart_series errors[] = { { .name = "x\xe2\x82\x80", .mark = CHART_LINE, .n = T, .x = t, .y = value + T },
                                     { .name = "\xce\xb5", .mark = CHART_LINE, .n = T, .x = t, .y = value + 2 * T } };
-    const chart charts[] = { { "Terms of the variational bound", "timestep t", "L\xe2\x82\x9c (bits/dim)", false, true, 1, &bound },
-                             { "Error of the prediction", "timestep t", "mean squared error", false, true, 2, errors } };
+    const chart charts[] = { { .title = "Terms of the variational bound", .x_label = "timestep t", .y_label = "L\xe2\x82\x9c (bits/dim)", .y_log = true,
+                               .n_series = 1, .series = &bound },
+                             { .title = "Error of the prediction", .x_label = "timestep t", .y_label = "mean squared error", .y_log = true,
+                               .n_series = 2, .series = errors } };
     return chart_write(s->request->v.output, charts, 2, 2);
 }
 
@@ -275,8 +277,8 @@ static ddpm_status print(const nll_session *s, char **text)
     fprintf(f, "\n  prior    %8.4f  L_T\n  diffusion%8.4f  L_1 .. L_T-1\n  decoder  %8.4f  L_0\n", prior, rest, nll_mean(s, offsetof(nll_bound, decoder)));
     fprintf(f, "  rate     %8.4f  prior and diffusion\n  rmse     %8.4f  of x_0 after the last step, of 255\n", prior + rest, rmse(s));
     if (isfinite(s->bound[0].other))
-        fprintf(f, "with variance %s instead of %s: %.4f bits/dim\n", var_type_name(s->p.var == VAR_FIXED_SMALL ? VAR_FIXED_LARGE : VAR_FIXED_SMALL),
-                var_type_name(s->p.var), nll_mean(s, offsetof(nll_bound, other)));
+        fprintf(f, "with variance %s instead of %s: %.4f bits/dim\n", sampling_variance_word(s->p.var == VAR_FIXED_SMALL ? VAR_FIXED_LARGE : VAR_FIXED_SMALL),
+                sampling_variance_word(s->p.var), nll_mean(s, offsetof(nll_bound, other)));
     return fclose(f) == 0 ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for the result");
 }
 

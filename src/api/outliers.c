@@ -6,10 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { WORDS = 32, HEAD = 160 };
+enum { WORDS = 64, HEAD = 160 };
 
 /* One of the two kinds: rows of `set` beside rows of `other`. */
 typedef struct {
+    const char *called, *other_called;      /* an image of either */
     const outlier_set *set, *other;
     const outlier_list *found;
     uint8_t   *pixels;               /* [shown,2,h,w,c]      */
@@ -37,18 +38,21 @@ static ddpm_status fill(half *h)
         uint8_t *pair = h->pixels + 2 * i * bytes;
         DDPM_TRY(image_set_read(h->set->images, number_of(h->set, o->row), pair));
         DDPM_TRY(image_set_read(h->other->images, number_of(h->other, o->nearest), pair + bytes));
-        snprintf(h->text[i][0], WORDS, "%lld", (long long)number_of(h->set, o->row));
-        snprintf(h->text[i][1], WORDS, "%.4g", o->distance);
+        snprintf(h->text[i][0], WORDS, "%s %lld", h->called, (long long)number_of(h->set, o->row));
+        snprintf(h->text[i][1], WORDS, "%s %lld, distance %.4g", h->other_called, (long long)number_of(h->other, o->nearest), o->distance);
         h->row[i] = (sheet_row){ h->text[i][0], h->text[i][1], 2, pair };
     }
     return DDPM_OK;
 }
 
-static ddpm_status half_new(const outlier_set *set, const outlier_set *other, const outlier_list *found, half *h)
+/* Of sets[which] beside the other; sets: samples, reference. */
+static ddpm_status half_new(int which, const outlier_set *const sets[2], const outlier_list *found, half *h)
 {
+    static const char *const called[2] = { "sample", "reference" };
+    const outlier_set *set = sets[which];
     const size_t n = found->shown ? found->shown : 1;
-    *h = (half){ .set = set, .other = other, .found = found, .pixels = calloc(2 * n, image_set_bytes(set->images)), .row = calloc(n, sizeof *h->row),
-                 .text = calloc(n, sizeof *h->text) };
+    *h = (half){ .called = called[which], .other_called = called[1 - which], .set = set, .other = sets[1 - which], .found = found,
+                 .pixels = calloc(2 * n, image_set_bytes(set->images)), .row = calloc(n, sizeof *h->row), .text = calloc(n, sizeof *h->text) };
     return h->pixels && h->row && h->text ? fill(h) : ddpm_fail(DDPM_ENOMEM, "no memory for a picture of %zu outliers", n);
 }
 
@@ -59,16 +63,16 @@ static void half_free(half *h)
     free(h->text);
 }
 
-static sheet_part part_of(half *h, const char *what, const char *beside, const char *space)
+static sheet_part part_of(half *h, const char *what, const char *space)
 {
     snprintf(h->title, HEAD, "%s: %zu of %zu", what, h->found->outside, h->found->n);
-    snprintf(h->head, HEAD, "nearest %s by %s", beside, space);
+    snprintf(h->head, HEAD, "each beside the nearest %s in %s", h->other_called, space);
     return (sheet_part){ .title = h->title, .head = h->head, .lead = 1, .n_rows = (int)h->found->shown, .row = h->row };
 }
 
 static ddpm_status draw(const char *path, half h[2], const char *space)
 {
-    const sheet_part parts[2] = { part_of(&h[0], "Samples outside", "reference", space), part_of(&h[1], "Reference outside", "sample", space) };
+    const sheet_part parts[2] = { part_of(&h[0], "Samples outside the reference", space), part_of(&h[1], "Reference outside the samples", space) };
     const image_set *set = h[0].set->images;
     const sheet both = { image_set_height(set), image_set_width(set), image_set_channels(set), 2, parts };
     return sheet_write(path, &both, NULL, 0);
@@ -100,11 +104,13 @@ static ddpm_status summarise(const char *path, const half h[2], json **summary)
     return json_put(o, "reference", describe(&h[1]));
 }
 
-static ddpm_status write_found(const char *path, const outlier_set *samples, const outlier_set *reference, const outlier_list found[2], const char *space, json **summary)
+static ddpm_status write_found(const char *path, const outlier_set *samples, const outlier_set *reference, const outlier_list found[2], const char *space,
+                               json **summary)
 {
+    const outlier_set *const sets[2] = { samples, reference };
     half h[2] = { 0 };
-    ddpm_status status = half_new(samples, reference, &found[0], &h[0]);
-    if (status == DDPM_OK) status = half_new(reference, samples, &found[1], &h[1]);
+    ddpm_status status = half_new(0, sets, &found[0], &h[0]);
+    if (status == DDPM_OK) status = half_new(1, sets, &found[1], &h[1]);
     if (status == DDPM_OK) status = draw(path, h, space);
     if (status == DDPM_OK && summary) status = summarise(path, h, summary);
     half_free(&h[0]);

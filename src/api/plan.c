@@ -19,7 +19,7 @@
 enum { SAMPLER_BUFFERS = 6, CHECKPOINT_BUFFERS = 4 };
 
 /* Where the memory of a command goes, in bytes. */
-typedef struct { uint64_t program, weights, optimiser, gradients, packed, activations, guide, samples, data, files, saving; } memory_need;
+typedef struct { uint64_t program, weights, optimiser, gradients, packed, activations, guide, samples, evaluation, data, files, saving; } memory_need;
 
 typedef struct {
     settings     *s;                /* of the model for sampling                       */
@@ -29,6 +29,7 @@ typedef struct {
     bool          train;
     int           batch, chunk, steps, calls, images;   /* calls: of the network, for one batch */
     uint64_t      kept_images;      /* that the loader can keep decoded                */
+    uint64_t      held;             /* bytes of the data set's files in memory         */
     size_t        slab, parameters; /* bytes of a parameter slab; parameters            */
     memory_need   m;
     uint64_t      by_level[ACTIVATIONS_BLOCKS + 1];     /* training: activations at each level of recomputation */
@@ -39,7 +40,7 @@ typedef struct {
 
 static uint64_t total(const memory_need *m)
 {
-    return m->program + m->weights + m->optimiser + m->gradients + m->packed + m->activations + m->guide + m->samples + m->data + m->files + m->saving;
+    return m->program + m->weights + m->optimiser + m->gradients + m->packed + m->activations + m->guide + m->samples + m->evaluation + m->data + m->files + m->saving;
 }
 
 static uint64_t image_bytes(const plan *p, int channels) { return (uint64_t)p->net.height * (uint64_t)p->net.width * (uint64_t)channels * sizeof(float); }
@@ -67,7 +68,8 @@ static ddpm_status measure_network(const plan *p, bool training, int chunk, netw
     if (s == DDPM_OK) s = nn_plan_measure(g, p->e.backend, training ? NN_TRAIN : NN_INFER, u.out, &bytes);
     if (s == DDPM_OK)
         *need = (network_need){ .activations = (uint64_t)bytes * (uint64_t)pool_threads(p->e.threads), .len = g->params.len * sizeof(float),
-                                .packed = nn_weights_bytes(g, p->e.backend, training), .parameters = nn_params_total(&g->params), .largest = largest_parameter(&g->params) };
+                                .packed = nn_weights_bytes(g, p->e.backend, training), .parameters = nn_params_total(&g->params),
+                                .largest = largest_parameter(&g->params) };
     nn_graph_free(g);
     return s;
 }
@@ -214,6 +216,7 @@ static ddpm_status read_data(plan *p, const char *spec)
     if (v->class_cond && !v->num_classes) v->num_classes = dataset_n_classes(d);
     if (v->classes_out < 0 && dataset_n_classes(d)) v->classes_out = dataset_n_classes(d);
     p->kept_images = dataset_pixels(d, 0) ? 0 : (uint64_t)dataset_count(d);
+    p->held = dataset_held_bytes(d);
     dataset_close(d);
     return DDPM_OK;
 }
@@ -222,7 +225,7 @@ static void need_of_data(plan *p)
 {
     const settings_values *v = &p->s->v;
     const uint64_t pixels = image_bytes(p, v->channels) / sizeof(float), all = p->kept_images * pixels;
-    p->m.data = (uint64_t)(v->prefetch + 1) * (uint64_t)p->batch * image_bytes(p, v->channels) + (all < TRAIN_CACHE_BYTES ? all : TRAIN_CACHE_BYTES / pixels * pixels);
+    p->m.data = p->held + (uint64_t)(v->prefetch + 1) * (uint64_t)p->batch * image_bytes(p, v->channels) + (all < TRAIN_CACHE_BYTES ? all : TRAIN_CACHE_BYTES / pixels * pixels);
 }
 
 /* The network that draws grids and validates. */
@@ -231,11 +234,40 @@ static ddpm_status need_of_samples(plan *p)
     const settings_values *v = &p->s->v;
     network_need need;
     const bool draws = v->sample_interval > 0 && !v->classes_out;
-    if (!draws && v->val <= 0) return DDPM_OK;
+    if (!draws && v->val <= 0 && !v->eval_every) return DDPM_OK;
     DDPM_TRY(measure_network(p, false, p->chunk, &need));
-    const uint64_t images = draws ? (uint64_t)train_grid_images(p->s) : (uint64_t)p->batch;
+    const uint64_t grid = draws ? (uint64_t)train_grid_images(p->s) : v->val > 0 ? (uint64_t)p->batch : 0;
+    const uint64_t images = v->eval_every && grid < SAMPLING_BATCH ? SAMPLING_BATCH : grid;
     p->m.samples = need.activations + need.packed + images * SAMPLER_BUFFERS * image_bytes(p, p->net.out_channels);
     return DDPM_OK;
+}
+
+/* Features of images of pixels values by --features; of a network as many as Inception has, which is the most that is usual. */
+static uint64_t feature_dims(const char *word, uint64_t pixels)
+{
+    enum { INCEPTION_DIMS = 2048 };
+    if (!strcmp(word, "raw")) return pixels;
+    return strncmp(word, "pca", 3) ? INCEPTION_DIMS : strtoull(word + 3, NULL, 10);
+}
+
+/* Symmetric matrices of the Frechet distance at once: the target's root and what it is made of, moments of the samples, the product
+ * and the work of its eigenvalues. Measured. */
+enum { FRECHET_MATRICES = 8 };
+
+/* --eval_every: the reference's images where they lie in memory, as rows where metrics other than the Frechet distance ask for neighbours, and matrices. */
+static void need_of_evaluation(plan *p, const char *data)
+{
+    const settings_values *v = &p->s->v;
+    const char *reference = v->eval_reference[0] ? v->eval_reference : data;
+    const dataset_options o = settings_dataset(p->s);
+    dataset *d = NULL;
+    if (!v->eval_every) return;
+    const uint64_t dims = feature_dims(v->features, image_bytes(p, v->channels) / sizeof(float));
+    const bool rows = strcmp(v->metrics, "auto") && strcmp(v->metrics, "fd");
+    p->m.evaluation = FRECHET_MATRICES * dims * dims * sizeof(double);
+    if (!reference[0] || dataset_open(reference, &o, &d) != DDPM_OK) return;         /* statistics, or what training will name */
+    p->m.evaluation += dataset_held_bytes(d) + (rows ? (uint64_t)(dataset_count(d) + v->eval_samples) * dims * sizeof(double) : 0);
+    dataset_close(d);
 }
 
 /* A run that goes on reads its checkpoint before it makes the network for grids. */
@@ -291,6 +323,7 @@ static ddpm_status plan_train(plan *p, const char *data)
     need_of_data(p);
     p->checkpoint = (uint64_t)p->parameters * sizeof(float) * (uint64_t)(4 + v->ema_rate.n);
     DDPM_TRY(need_of_samples(p));
+    need_of_evaluation(p, data);
     return need_of_resuming(p);
 }
 
@@ -383,6 +416,7 @@ static void print_memory(const plan *p, FILE *f, json *o)
     row(f, parts, "activations", "activations", m->activations);
     if (m->guide) row(f, parts, "classifier", "the classifier", m->guide);
     row(f, parts, "samples", p->train ? "grids and validation" : "images", m->samples);
+    if (m->evaluation) row(f, parts, "evaluation", "evaluations", m->evaluation);
     row(f, parts, "data", "data, decoded", m->data);
     row(f, parts, "files", "mapped file", m->files);
     row(f, parts, "saving", "buffers to write a checkpoint", m->saving);

@@ -112,7 +112,8 @@ static ddpm_status add_column(plotting *p, const char *title, const char *y_labe
         DDPM_TRY(points_of(p, &p->run[k], p->run[k].value[which], &raw));
         s[2 * k] = (chart_series){ .name = p->name[k], .mark = CHART_BAND };
         s[2 * k + 1] = (chart_series){ .name = p->name[k], .mark = CHART_LINE, .n = raw.n, .x = raw.x, .y = raw.y };
-        if (!smooth && which != CURVE_LR && raw.n <= MOST_MARKED) s[2 * k] = (chart_series){ .name = p->name[k], .mark = CHART_POINTS, .n = raw.n, .x = raw.x, .y = raw.y };
+        if (!smooth && which != CURVE_LR && raw.n <= MOST_MARKED)
+            s[2 * k] = (chart_series){ .name = p->name[k], .mark = CHART_POINTS, .n = raw.n, .x = raw.x, .y = raw.y };
         if (smooth) DDPM_TRY(add_smooth(p, p->name[k], &raw, s + 2 * k));
     }
     add_chart(p, title, y_label, y_log, 2 * p->runs, s);
@@ -182,7 +183,7 @@ static ddpm_status add_evaluation(plotting *p, const eval_curve *first)
         s[2 * k + 1].low = bars ? c->low : NULL;
         s[2 * k + 1].high = bars ? c->high : NULL;
     }
-    add_chart(p, first->name, first->key, false, 2 * p->runs, s);
+    add_chart(p, first->name, first->label, false, 2 * p->runs, s);
     return DDPM_OK;
 }
 
@@ -213,9 +214,11 @@ static ddpm_status build(plotting *p)
     DDPM_TRY(add_column(p, "Training loss", p->loss, true, CURVE_LOSS, true));
     DDPM_TRY(add_quarters(p));
     DDPM_TRY(add_column(p, "Validation loss", p->loss, true, CURVE_VAL, false));
-    DDPM_TRY(add_column(p, "Right guesses of the training images", "share", false, CURVE_TOP1, true));
-    DDPM_TRY(add_column(p, "Right guesses of held-out images", "share", false, CURVE_VAL_TOP1, false));
-    DDPM_TRY(add_column(p, "Right guesses of held-out images without noise", "share", false, CURVE_CLEAN_TOP1, false));
+    DDPM_TRY(add_column(p, "Training accuracy", "top-1 accuracy", false, CURVE_TOP1, true));
+    DDPM_TRY(add_column(p, "Training accuracy", "top-5 accuracy", false, CURVE_TOP5, true));
+    DDPM_TRY(add_column(p, "Validation accuracy", "top-1 accuracy", false, CURVE_VAL_TOP1, false));
+    DDPM_TRY(add_column(p, "Validation accuracy", "top-5 accuracy", false, CURVE_VAL_TOP5, false));
+    DDPM_TRY(add_column(p, "Validation accuracy without noise", "top-1 accuracy", false, CURVE_CLEAN_TOP1, false));
     DDPM_TRY(add_column(p, "Learning rate", "learning rate", false, CURVE_LR, false));
     DDPM_TRY(add_column(p, "Gradient norm before clipping", "norm of the gradient", true, CURVE_GRAD_NORM, true));
     DDPM_TRY(add_noise_scale(p));

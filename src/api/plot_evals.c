@@ -1,5 +1,7 @@
 #include "api/plot_evals.h"
 
+#include "api/judge.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,7 +33,17 @@ static ddpm_status reserve(eval_curve *c)
     return DDPM_OK;
 }
 
-static ddpm_status find_or_add(eval_curves *c, const char *key, const char *name, eval_curve **found)
+/* The axes of pcaK are fitted to the run's own data; which they are, the log says in full. */
+static void write_label(const char *key, const char *features, char label[2 * EVAL_KEY_SIZE])
+{
+    const char *name;
+    bool lower;
+    const bool known = eval_value_words(key, &name, &lower);
+    const int len = strncmp(features, "pca", 3) ? 60 : (int)strcspn(features, "-");
+    snprintf(label, 2 * EVAL_KEY_SIZE, "in %.*s%s", len < 60 ? len : 60, features, !known ? "" : lower ? ", lower is better" : ", higher is better");
+}
+
+static ddpm_status find_or_add(eval_curves *c, const char *key, const char *name, const char *features, eval_curve **found)
 {
     *found = (eval_curve *)eval_curves_find(c, key);
     if (*found) return DDPM_OK;
@@ -40,10 +52,11 @@ static ddpm_status find_or_add(eval_curves *c, const char *key, const char *name
     **found = (eval_curve){ .intervals = true };
     snprintf((*found)->key, EVAL_KEY_SIZE, "%s", key);
     snprintf((*found)->name, EVAL_KEY_SIZE, "%s", name);
+    write_label(key, features, (*found)->label);
     return DDPM_OK;
 }
 
-static ddpm_status add(eval_curves *c, const json *m, int64_t step)
+static ddpm_status add(eval_curves *c, const json *m, const char *features, int64_t step)
 {
     const char *key = json_as_string(json_get(m, "key")), *name = json_as_string(json_get(m, "name"));
     const json *pair = json_get(m, "interval");
@@ -52,9 +65,10 @@ static ddpm_status add(eval_curves *c, const json *m, int64_t step)
     if (!key || !name || !json_as_real(json_get(m, "value"), &value)) return ddpm_fail(DDPM_EFORMAT, "a metric of \"eval\" has no key, name or value");
     if (json_array_len(pair) == 2 && (!json_as_real(json_at(pair, 0), &low) || !json_as_real(json_at(pair, 1), &high)))
         return ddpm_fail(DDPM_EFORMAT, "the interval of %s is not two numbers", key);
-    DDPM_TRY(find_or_add(c, key, name, &curve));
+    DDPM_TRY(find_or_add(c, key, name, features, &curve));
     DDPM_TRY(reserve(curve));
-    if (curve->n && (double)step <= curve->step[curve->n - 1]) return ddpm_fail(DDPM_EFORMAT, "the evaluation of step %lld does not come after the one before", (long long)step);
+    if (curve->n && (double)step <= curve->step[curve->n - 1])
+        return ddpm_fail(DDPM_EFORMAT, "the evaluation of step %lld does not come after the one before", (long long)step);
     curve->step[curve->n] = (double)step;
     curve->value[curve->n] = value;
     curve->low[curve->n] = low;
@@ -66,10 +80,12 @@ static ddpm_status add(eval_curves *c, const json *m, int64_t step)
 ddpm_status eval_curves_read(const json *line, eval_curves *c)
 {
     const json *list = json_get(json_get(line, "eval"), "metrics");
+    const char *features = json_as_string(json_get(json_get(line, "eval"), "features"));
     int64_t step = -1;
     DDPM_TRY(json_get_int(line, "step", &step));
-    if (step < 0 || json_kind_of(list) != JSON_KIND_ARRAY) return ddpm_fail(DDPM_EFORMAT, "an evaluation without a step or its metrics");
-    for (size_t i = 0; i < json_array_len(list); i++) DDPM_TRY(add(c, json_at(list, i), step));
+    if (step < 0 || !features || json_kind_of(list) != JSON_KIND_ARRAY)
+        return ddpm_fail(DDPM_EFORMAT, "an evaluation without a step, its features or its metrics");
+    for (size_t i = 0; i < json_array_len(list); i++) DDPM_TRY(add(c, json_at(list, i), features, step));
     return DDPM_OK;
 }
 

@@ -9,9 +9,9 @@
 
 enum { MAX_EVAL_CURVES = 16, EVAL_KEY_SIZE = 64 };
 
-/* One metric over the steps, n >= 1. intervals: every value has one, low to high. */
+/* One metric over the steps, n >= 1. label: where it was measured and which way is better. intervals: every value has one, low to high. */
 typedef struct {
-    char    key[EVAL_KEY_SIZE], name[EVAL_KEY_SIZE];
+    char    key[EVAL_KEY_SIZE], name[EVAL_KEY_SIZE], label[2 * EVAL_KEY_SIZE];
     int     n, room;
     bool    intervals;
     double *step, *value, *low, *high;

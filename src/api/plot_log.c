@@ -13,6 +13,7 @@ static const struct { curve which; const char *key; } keys[] = {
     { CURVE_LOSS, "loss" }, { CURVE_VAL, "val_loss" }, { CURVE_LR, "lr" }, { CURVE_GRAD_NORM, "grad_norm" },
     { CURVE_NORM_SQ, "grad_norm_sq" }, { CURVE_TRACE, "grad_noise_trace" },
     { CURVE_TOP1, "top1" }, { CURVE_VAL_TOP1, "val_top1" }, { CURVE_CLEAN_TOP1, "val_clean_top1" },
+    { CURVE_TOP5, "top5" }, { CURVE_VAL_TOP5, "val_top5" },
 };
 
 static ddpm_status read_quarters(const json *line, run_curves *c)

@@ -43,10 +43,8 @@ static int level_skip(const progressive_session *s, int level)
 static void tell_progress(progressive_session *s)
 {
     const double before = floor(20.0 * s->seen / s->steps);
-    const double speed = ++s->seen / (clock_now() - s->begin);
-    const tool_progress p = { .what = "pictures", .unit = "steps", .done = s->seen, .total = s->steps, .per_second = speed,
-                              .eta_seconds = (s->steps - s->seen) / speed, .extra = "", .line = floor(20.0 * s->seen / s->steps) > before };
-    if (s->ev->progress) s->ev->progress(s->ev->ctx, &p);
+    const bool line = floor(20.0 * ++s->seen / s->steps) > before;
+    tool_tell_progress(s->ev, (tool_progress){ .what = "pictures", .unit = "steps", .done = s->seen, .total = s->steps, .line = line }, s->begin);
 }
 
 /* The frame that a column shows; the step of the chain that a frame shows. */
@@ -79,7 +77,8 @@ static ddpm_status class_of(const progressive_session *s, uint64_t index, int *y
     *y = 0;
     if (!m->class_cond && settings_origin(s->request, "class") == ORIGIN_DEFAULT) return DDPM_OK;
     if (m->class_cond && !strcmp(word, "all")) *y = (int)(index % (uint64_t)m->num_classes);
-    else if (m->class_cond && !strcmp(word, "random")) *y = (int)rng_below((rng_address){ (uint64_t)s->request->v.seed, RNG_CLASS, 0, index }, 0, (uint64_t)m->num_classes);
+    else if (m->class_cond && !strcmp(word, "random"))
+        *y = (int)rng_below((rng_address){ (uint64_t)s->request->v.seed, RNG_CLASS, 0, index }, 0, (uint64_t)m->num_classes);
     else {
         DDPM_TRY(generator_class(&s->g, word, &one));
         *y = (int)one;
@@ -121,7 +120,10 @@ static ddpm_status write_worded(const progressive_session *s, const worded *p, c
     const char *column[COLUMNS];
     char name[64], path[PROGRESSIVE_PATH_SIZE];
     generator_texts texts;
-    for (int k = 0; k < p->rows; k++) row[k] = (sheet_row){ .name = p->row ? p->row[k] : NULL, .n = p->columns, .pixels = p->pixels + (size_t)(k * p->columns) * s->g.image_len };
+    for (int k = 0; k < p->rows; k++) {
+        const uint8_t *pixels = p->pixels + (size_t)(k * p->columns) * s->g.image_len;
+        row[k] = (sheet_row){ .name = p->row ? p->row[k] : NULL, .n = p->columns, .pixels = pixels };
+    }
     for (int k = 0; k < p->columns && p->column; k++) column[k] = p->column[k];
     const sheet_part part = { .head = p->head, .lead = p->lead, .n_rows = p->rows, .row = row, .n_columns = p->column ? p->columns : 0, .column = column };
     const sheet all = { s->g.height, s->g.width, s->g.dims.channels, 1, &part };
@@ -229,7 +231,8 @@ static ddpm_status share(progressive_session *s, walk *w, float *x, uint8_t *gri
     DDPM_TRY(generator_write_grid(&s->g, path, grid, PROGRESSIVE_LEVELS * (TAILS + 1), TAILS + 1, own.pair, own.count));
     char time[PROGRESSIVE_LEVELS][16];
     for (int k = 0; k < PROGRESSIVE_LEVELS; k++) snprintf(time[k], sizeof time[k], "t = %d", s->level[k].t);
-    return write_worded(s, &(worded){ "shared", "x\xe2\x82\x9c, and images drawn from it", PROGRESSIVE_LEVELS, TAILS + 1, 1, grid, (const char (*)[16])time, NULL }, &own);
+    return write_worded(s, &(worded){ "shared", "x\xe2\x82\x9c, and images drawn from it", PROGRESSIVE_LEVELS, TAILS + 1, 1, grid, (const char (*)[16])time,
+                                      NULL }, &own);
 }
 
 static ddpm_status sharing(progressive_session *s)

@@ -42,9 +42,10 @@ static ddpm_status draw_charts(const progressive_session *s, const char *path, d
     }
     const chart_series by_step = { .mark = CHART_LINE, .n = T, .x = step, .y = rmse }, rates = { .mark = CHART_LINE, .n = T, .x = step, .y = rate },
                        by_rate = { .mark = CHART_LINE, .n = T, .x = rate, .y = rmse };
-    const chart charts[] = { { "Distortion", "reverse steps (T - t)", "distortion (RMSE, values 0 to 255)", false, false, 1, &by_step },
-                             { "Rate", "reverse steps (T - t)", "rate (bits/dim)", false, false, 1, &rates },
-                             { "Distortion over rate", "rate (bits/dim)", "distortion (RMSE, values 0 to 255)", false, false, 1, &by_rate } };
+    const char *steps = "reverse steps (T - t)", *in_bits = "rate (bits/dim)", *error = "distortion (RMSE, values 0 to 255)";
+    const chart charts[] = { { .title = "Distortion", .x_label = steps, .y_label = error, .n_series = 1, .series = &by_step },
+                             { .title = "Rate", .x_label = steps, .y_label = in_bits, .n_series = 1, .series = &rates },
+                             { .title = "Distortion over rate", .x_label = in_bits, .y_label = error, .n_series = 1, .series = &by_rate } };
     return chart_write(path, charts, 3, 3);
 }
 

@@ -105,7 +105,8 @@ static ddpm_status choose_classes(sample_session *s)
     const int classes = generator_classes(&s->g);
     const bool chosen = class_chosen(s);
     const char *word = sample_class_word(s);
-    const bool base = s->base && base_images_labelled(s->base), own = base || s->start.own_labels, all = !own && !strcmp(word, "all"), random = !own && !strcmp(word, "random");
+    const bool base = s->base && base_images_labelled(s->base), own = base || s->start.own_labels;
+    const bool all = !own && !strcmp(word, "all"), random = !own && !strcmp(word, "random");
     bool found = false;
     int64_t one = 0;
     if (!classes && !chosen) return DDPM_OK;
@@ -169,8 +170,9 @@ static ddpm_status batch_fill(sample_session *s, const draw_batch *draw)
 static ddpm_status draw_batch_of(sample_session *s, uint8_t *pixels)
 {
     sample_batch *b = &s->b;
-    const draw_batch draw = { .n = b->n, .seed = b->seed, .index = b->index, .y = generator_classes(&s->g) ? b->y : NULL,
-                              .given_xT = (s->memory && s->memory->latents) || s->request->v.xT[0] || (s->start.given && !s->start.fill), .x = b->x, .condition = b->condition };
+    const bool given = (s->memory && s->memory->latents) || s->request->v.xT[0] || (s->start.given && !s->start.fill);
+    const draw_batch draw = { .n = b->n, .seed = b->seed, .index = b->index, .y = generator_classes(&s->g) ? b->y : NULL, .given_xT = given, .x = b->x,
+                              .condition = b->condition };
     inpainting fill = s->start.way;
     drawing d = generator_drawing(&s->g);
     d.skip = s->start.skip;
@@ -218,10 +220,8 @@ static ddpm_status draw_all(sample_session *s)
         DDPM_TRY(draw_batch_of(s, at));
         DDPM_TRY(hand_over(s, first, n, at));
         s->g.work.done = first + n;
-        const double speed = (first + n) / (clock_now() - s->g.work.begin);
-        const tool_progress p = { .what = "sampling", .unit = "images", .done = first + n, .total = s->count, .per_second = speed,
-                                  .eta_seconds = (s->count - first - n) / speed, .extra = "", .line = true };
-        if (s->ev->progress) s->ev->progress(s->ev->ctx, &p);
+        const tool_progress p = { .what = "sampling", .unit = "images", .done = first + n, .total = s->count, .line = true };
+        tool_tell_progress(s->ev, p, s->g.work.begin);
     }
     return DDPM_OK;
 }

@@ -100,7 +100,8 @@ static ddpm_status write_words(const sample_session *s, const generator_texts *t
         column[i] = time[i];
     }
     for (int k = 0; k < s->count; k++) row[k] = (sheet_row){ .n = f->frames, .pixels = f->pixels + (size_t)k * (size_t)f->frames * s->g.image_len };
-    const sheet_part part = { .head = s->start.fill ? NULL : f->xt ? "x\xe2\x82\x9c, t =" : "x\xe2\x82\x80 as predicted from x\xe2\x82\x9c, t =", .n_rows = s->count, .row = row, .n_columns = s->start.fill ? 0 : f->frames, .column = column };
+    const sheet_part part = { .head = s->start.fill ? NULL : f->xt ? "x\xe2\x82\x9c, t =" : "x\xe2\x82\x80 as predicted from x\xe2\x82\x9c, t =",
+                              .n_rows = s->count, .row = row, .n_columns = s->start.fill ? 0 : f->frames, .column = column };
     const sheet strip = { s->g.height, s->g.width, s->g.dims.channels, 1, &part };
     return sheet_write(s->request->v.output, &strip, texts->pair, texts->count);
 }

@@ -46,7 +46,7 @@ ddpm_status sampling_check_training(const settings *s)
     schedule full;
     process p;
     DDPM_TRY(sampling_process(s, &full, &p));
-    ddpm_status status = loss_check(settings_loss(s), &p);
+    ddpm_status status = s->v.classes_out ? DDPM_OK : loss_check(settings_loss(s), &p);      /* a classifier's loss is no prediction's */
     if (status == DDPM_OK) status = check_weighting(s, &p);
     schedule_free(&full);
     return status;
@@ -60,9 +60,15 @@ ddpm_status sampling_variance(const settings *request, var_type trained, var_typ
     }
     const var_type asked = settings_variance(request);
     if (asked >= VAR_LEARNED && trained < VAR_LEARNED)
-        return ddpm_fail(DDPM_EINVAL, "--variance %s: this model did not learn its variance; use small or large", var_type_name(asked));
+        return ddpm_fail(DDPM_EINVAL, "--variance %s: this model did not learn its variance; use small or large", sampling_variance_word(asked));
     *var = asked >= VAR_LEARNED ? trained : asked;
     return DDPM_OK;
+}
+
+const char *sampling_variance_word(var_type var)
+{
+    static const char *const words[] = { [VAR_FIXED_SMALL] = "small", [VAR_FIXED_LARGE] = "large", [VAR_LEARNED] = "learned", [VAR_LEARNED_RANGE] = "range" };
+    return words[var];
 }
 
 bool sampling_given(const settings *request, const char *name) { return settings_origin(request, name) > ORIGIN_PRESET; }

@@ -34,6 +34,8 @@ bool        sampling_given(const settings *request, const char *name);
 /* What --variance and --sigma_small make of a trained variance; untouched where they are not given. A learned
  * variance may be left for a fixed one; EINVAL: the other way round. */
 ddpm_status sampling_variance(const settings *request, var_type trained, var_type *var);
+/* The word of --variance for it. */
+const char *sampling_variance_word(var_type var);
 
 /* The model can be trained: its loss and process fit, and so does the weighting. EINVAL, before any work. */
 ddpm_status sampling_check_training(const settings *s);

@@ -16,15 +16,16 @@
 
 /* Bits of option.groups: commands, and what a value describes. */
 enum {
-    GROUP_TRAIN = 1, GROUP_SAMPLE = 2, GROUP_INFO = 4, GROUP_PLAN = 8, GROUP_BENCH = 16, GROUP_DOCTOR = 32, GROUP_NLL = 64, GROUP_CONVERT = 128,
-    GROUP_PROGRESSIVE = 256, GROUP_INTERPOLATE = 512, GROUP_ENCODE = 1024, GROUP_DECODE = 2048, GROUP_NEIGHBOURS = 4096, GROUP_EVAL = 8192, GROUP_PLOT = 16384, GROUP_DATA = 32768,
+    GROUP_TRAIN = 1 << 0, GROUP_SAMPLE = 1 << 1, GROUP_INFO = 1 << 2, GROUP_PLAN = 1 << 3, GROUP_BENCH = 1 << 4, GROUP_DOCTOR = 1 << 5, GROUP_NLL = 1 << 6,
+    GROUP_CONVERT = 1 << 7, GROUP_PROGRESSIVE = 1 << 8, GROUP_INTERPOLATE = 1 << 9, GROUP_ENCODE = 1 << 10, GROUP_DECODE = 1 << 11,
+    GROUP_NEIGHBOURS = 1 << 12, GROUP_EVAL = 1 << 13, GROUP_PLOT = 1 << 14, GROUP_DATA = 1 << 15,
     GROUP_MODEL = 1 << 16,       /* part of a model's description: goes into every checkpoint */
     GROUP_RUN = 1 << 17,         /* part of a run: a change of it is a different run          */
     GROUP_CALL = 1 << 18,        /* of one call of the program: no description keeps it       */
     GROUP_FEATURES = 1 << 19,
     GROUP_CLASSIFIER = 1 << 20,  /* guided-diffusion's words for the training of a classifier */
-    GROUP_SWEEP = 1 << 24,       /* `ddpm eval` takes it with --sweep                         */
-    GROUP_SWEPT = 1 << 25        /* says how images are drawn: a value of --sweep             */
+    GROUP_SWEEP = 1 << 21,       /* `ddpm eval` takes it with --sweep                         */
+    GROUP_SWEPT = 1 << 22        /* says how images are drawn: a value of --sweep             */
 };
 
 typedef struct {
@@ -80,7 +81,8 @@ typedef struct {
     /* measuring */
     bool fit, merge;
     char inception_weights[OPTION_STRING_SIZE], cache_dir[OPTION_STRING_SIZE];
-    char part[OPTION_STRING_SIZE], features[OPTION_STRING_SIZE], fit_data[OPTION_STRING_SIZE], control[OPTION_STRING_SIZE], save_stats[OPTION_STRING_SIZE], outliers[OPTION_STRING_SIZE], metrics[OPTION_STRING_SIZE];
+    char part[OPTION_STRING_SIZE], features[OPTION_STRING_SIZE], fit_data[OPTION_STRING_SIZE], control[OPTION_STRING_SIZE], save_stats[OPTION_STRING_SIZE];
+    char outliers[OPTION_STRING_SIZE], metrics[OPTION_STRING_SIZE];
     int fit_count, bootstrap, kid_subsets, kid_subset_size, is_splits, rows, nearest, charts;
     char sweep[OPTION_STRING_SIZE], eval_reference[OPTION_STRING_SIZE];
     int eval_every, eval_samples, eval_steps;

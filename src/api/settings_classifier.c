@@ -29,8 +29,8 @@ static ddpm_status translate(settings *s, const char *theirs, const char *ours)
 static ddpm_status check_offered(const settings_values *v)
 {
     if (v->classifier_pool != POOL_ADAPTIVE)
-        return ddpm_fail(DDPM_EINVAL, "--classifier_pool: only adaptive, the mean over the pixels, is offered: the others have layers that exist for one image size and "
-                         "no other network here has");
+        return ddpm_fail(DDPM_EINVAL, "--classifier_pool: only adaptive, the mean over the pixels, is offered: the others have layers that exist for one image "
+                                      "size and no other network here has");
     if (v->val_data_dir[0]) return ddpm_fail(DDPM_EINVAL, "--val_data_dir is not offered; --val 0.1 holds a tenth of DATA out");
     return DDPM_OK;
 }

@@ -47,7 +47,7 @@ ddpm_status sweep_refuse_options(const settings *request)
 static run_request pass_request(void *ctx)
 {
     const sweep *s = ctx;
-    return s->ev->request ? s->ev->request(s->ev->ctx) : RUN_GO_ON;
+    return tool_request(s->ev);
 }
 
 /* A line for each cell is enough where lines are kept. */
@@ -89,7 +89,8 @@ static ddpm_status choose_output(sweep *s)
 /* Options that no number of the table depends on, or that have a column of their own. */
 static bool told_elsewhere(const char *name)
 {
-    static const char *const names[] = { "threads", "batch_size", "num_samples", "seed", "features", "sweep", "weights", "precision", "max_isa", "device", "strict", "classifier" };
+    static const char *const names[] = { "threads", "batch_size", "num_samples", "seed", "features", "sweep", "weights", "precision", "max_isa", "device",
+                                         "strict", "classifier" };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(names[i], name)) return true;
     return false;
@@ -185,11 +186,8 @@ static ddpm_status take(void *ctx, const uint8_t *pixels, int n)
 static void tell_cell(const sweep *s, int cell)
 {
     const sweep_cell *c = &s->table.cell[cell];
-    char text[512];
-    size_t used = 0;
-    for (int i = 0; i < s->table.metrics && used < sizeof text; i++)
-        used += (size_t)snprintf(text + used, sizeof text - used, ", %s %.5g", s->table.metric[i].key, c->value[i]);
-    tool_message(s->ev, "%d of %d: %s%s, %.3g s an image", sweep_table_done(&s->table), s->grid.cells, s->where, text, c->seconds);
+    tool_message(s->ev, "%d of %d: %s: %s %.5g, %.3g s an image", sweep_table_done(&s->table), s->grid.cells, s->where, s->table.metric[0].name, c->value[0],
+                 c->seconds);
 }
 
 static ddpm_status measure_cell(sweep *s, int cell)
@@ -286,6 +284,7 @@ static ddpm_status summarise(const sweep *s, double begin, json **summary)
 
 static ddpm_status prepare(sweep *s)
 {
+    if (s->images < 2) return ddpm_fail(DDPM_EINVAL, "-n %d: what is measured of images needs at least two of each combination", s->images);
     DDPM_TRY(sweep_grid_parse(s->request->v.sweep, s->request, &s->grid));
     DDPM_TRY(choose_output(s));
     const ddpm_status status = model_open_with(s->word, s->request->v.weights, s->request, &s->file);
@@ -323,7 +322,7 @@ ddpm_status tool_sweep(const settings *request, const char *model, const char *r
         tell(s);
         status = measure_cells(s);
     }
-    if (status == DDPM_OK && s->chart[0]) status = sweep_table_draw(&s->table, s->chart);
+    if (status == DDPM_OK && s->chart[0]) status = sweep_table_draw(&s->table, s->word, s->chart);
     if (status == DDPM_OK && s->chart[0]) tool_message(ev, "wrote %s and %s", s->csv, s->chart);
     if (status == DDPM_OK) status = print(s, text);
     if (status == DDPM_OK) status = summarise(s, begin, summary);

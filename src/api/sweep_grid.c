@@ -43,7 +43,7 @@ static ddpm_status add_value(sweep_key *key, const char *text, settings *scratch
 {
     const option *o = &settings_options[key->row];
     char printed[OPTION_TEXT_SIZE];
-    if (!text[0]) return ddpm_fail(DDPM_EINVAL, "--sweep: %s has an empty value; write %s=V,V with no blanks around the commas", o->name, o->name);
+    if (!text[0]) return ddpm_fail(DDPM_EINVAL, "--sweep: %s has an empty value; write %s=V,V with no blanks around the commas; V;V where a value has commas itself", o->name, o->name);
     const ddpm_status status = options_set_row(settings_options, &scratch->v, scratch->origins, key->row, text, ORIGIN_COMMAND_LINE);
     if (status != DDPM_OK) return ddpm_context(status, "--sweep: ");
     options_print(settings_options, &scratch->v, key->row, printed);
@@ -52,6 +52,16 @@ static ddpm_status add_value(sweep_key *key, const char *text, settings *scratch
         if (!strcmp(key->value[i], printed)) return ddpm_fail(DDPM_EINVAL, "--sweep: %s has the value %s twice", o->name, printed);
     if (key->count == SWEEP_MAX_VALUES) return ddpm_fail(DDPM_EINVAL, "--sweep: %s has more than %d values", o->name, SWEEP_MAX_VALUES);
     snprintf(key->value[key->count++], SWEEP_VALUE_SIZE, "%s", printed);
+    return DDPM_OK;
+}
+
+/* "V,V", which is written to, or "V;V" where values are lists themselves; of a single list the ; behind it says so. */
+static ddpm_status add_values(sweep_key *key, char *values, settings *scratch)
+{
+    const char *between = strchr(values, ';') ? ";" : ",";
+    const size_t len = strlen(values);
+    if (len > 1 && values[len - 1] == ';') values[len - 1] = 0;
+    for (char *value; (value = strsep(&values, between)); ) DDPM_TRY(add_value(key, value, scratch));
     return DDPM_OK;
 }
 
@@ -65,7 +75,7 @@ static ddpm_status add_key(sweep_grid *g, char *word, const settings *request, s
     sweep_key *key = &g->key[g->keys];
     *key = (sweep_key){ 0 };
     DDPM_TRY(find_key(g, word, request, &key->row));
-    for (char *value; (value = strsep(&values, ",")); ) DDPM_TRY(add_value(key, value, scratch));
+    DDPM_TRY(add_values(key, values, scratch));
     g->keys++;
     g->cells *= key->count;
     return g->cells <= SWEEP_MAX_CELLS ? DDPM_OK : ddpm_fail(DDPM_EINVAL, "--sweep: more than %d combinations", SWEEP_MAX_CELLS);

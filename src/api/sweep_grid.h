@@ -18,7 +18,7 @@ typedef struct {
     sweep_key key[SWEEP_MAX_KEYS];
 } sweep_grid;
 
-/* `text`: KEY=V,V... with blanks between keys; keys are options with GROUP_SWEPT. `request`: where they must not be given
+/* `text`: KEY=V,V... with blanks between keys, or KEY=V;V... where a value is a list with commas (a single one: KEY=V;); keys are options with GROUP_SWEPT. `request`: where they must not be given
  * as well. EINVAL names what is wrong, and the nearest key for one that is none. */
 ddpm_status sweep_grid_parse(const char *text, const settings *request, sweep_grid *g);
 

@@ -101,14 +101,9 @@ static json *cell_json(const sweep_table *t, int cell)
     json *o = json_new_object(), *settings_of = json_new_object(), *values = json_new_object();
     for (int k = 0; k < t->grid->keys; k++) json_put(settings_of, sweep_key_name(t->grid, k), value_json(t->grid, cell, k));
     for (int i = 0; i < t->metrics; i++) {
-        const metric_interval *in = &c->interval[i];
-        json *one = json_new_object(), *pair = isfinite(in->low) ? json_new_array() : json_new_null();
-        if (isfinite(in->low)) {
-            json_append(pair, json_new_real(in->low));
-            json_append(pair, json_new_real(in->high));
-        }
+        json *one = json_new_object();
         json_put_real(one, "value", c->value[i]);
-        json_put(one, "interval", pair);
+        json_put(one, "interval", json_new_interval(c->interval[i].low, c->interval[i].high));
         json_put(values, t->metric[i].key, one);
     }
     json_put(o, "settings", settings_of);
@@ -129,8 +124,8 @@ json *sweep_table_cells(const sweep_table *t)
 
 /* --- chart --------------------------------------------------------------------------------- */
 
-/* A line of cells that differ in one key. */
-typedef struct { const sweep_table *t; arena *memory; int key, stride; int order[SWEEP_MAX_VALUES]; } drawing_plan;
+/* A line of cells that differ in one key. about: what all of them are of. */
+typedef struct { const sweep_table *t; arena *memory; const char *about; int key, stride; int order[SWEEP_MAX_VALUES]; } drawing_plan;
 
 static int chart_key(const sweep_grid *g)
 {
@@ -190,23 +185,53 @@ static ddpm_status add_line(const drawing_plan *p, int base, int which, chart_se
     return DDPM_OK;
 }
 
+static const char *mark_of(const sweep_table *t, const char *name)
+{
+    const sweep_mark *mark = t->mark;
+    while (strcmp(mark->name, name)) mark++;
+    return mark->text;
+}
+
+/* What a path ends in. */
+static const char *last_part(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash && slash[1] ? slash + 1 : path;
+}
+
+/* Values of other images, or of another number of them, are not to be compared with these. */
+static const char *about_all(const drawing_plan *p, const char *model)
+{
+    const sweep_table *t = p->t;
+    return arena_printf(p->memory, "%s (%s): %s images against %s", last_part(model), mark_of(t, "model"), mark_of(t, "images"), last_part(mark_of(t, "reference")));
+}
+
+/* Where the metric was measured, and which way is better. */
+static const char *value_label(const drawing_plan *p, const sweep_metric *m)
+{
+    return arena_printf(p->memory, "in %s, %s is better", mark_of(p->t, "features"), m->lower_is_better ? "lower" : "higher");
+}
+
 static ddpm_status add_chart(const drawing_plan *p, int which, chart *c)
 {
     const sweep_grid *g = p->t->grid;
     const sweep_metric *m = &p->t->metric[which];
+    const char *label = value_label(p, m);
     int series = 0;
     chart_series *s = arena_alloc(p->memory, 2 * (size_t)(g->cells / g->key[p->key].count) * sizeof *s);
-    if (!s) return no_memory();
+    if (!s || !label) return no_memory();
     for (int cell = 0; cell < g->cells; cell++)
         if (sweep_place(g, cell, p->key) == 0) {
             DDPM_TRY(add_line(p, cell, which, &s[series]));
             series += 2;
         }
-    *c = (chart){ .title = m->name, .x_label = sweep_key_name(g, p->key), .y_label = m->key, .x_log = !strcmp(sweep_key_name(g, p->key), "steps"), .n_series = series, .series = s };
+    const char *key = sweep_key_name(g, p->key);
+    *c = (chart){ .title = m->name, .subtitle = p->about, .x_label = key, .y_label = label, .x_log = !strcmp(key, "steps"), .x_of_points = true,
+                  .n_series = series, .series = s };
     return DDPM_OK;
 }
 
-ddpm_status sweep_table_draw(const sweep_table *t, const char *path)
+ddpm_status sweep_table_draw(const sweep_table *t, const char *model, const char *path)
 {
     const int key = chart_key(t->grid);
     if (key < 0) return ddpm_fail(DDPM_EINVAL, "%s: no key of the sweep has numbers, which a chart could have as its axis", path);
@@ -214,7 +239,8 @@ ddpm_status sweep_table_draw(const sweep_table *t, const char *path)
     drawing_plan p = { .memory = arena_new() };
     if (!p.memory) return no_memory();
     plan(t, key, &p);
-    ddpm_status status = DDPM_OK;
+    p.about = about_all(&p, model);
+    ddpm_status status = p.about ? DDPM_OK : no_memory();
     for (int i = 0; i < t->metrics && status == DDPM_OK; i++) status = add_chart(&p, i, &charts[i]);
     if (status == DDPM_OK) status = chart_write(path, charts, t->metrics, t->metrics > 4 ? 3 : t->metrics > 1 ? 2 : 1);
     arena_free(p.memory);

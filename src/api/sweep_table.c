@@ -174,8 +174,8 @@ static ddpm_status read_header(sweep_table *t, const char *path, char **field, i
         if (strcmp(field[i], t->mark[i].name)) return no_table(path, "its columns are those of another version");
     for (int k = 0; k < t->grid->keys; k++)
         if (n <= SWEEP_MARKS + k || strcmp(field[SWEEP_MARKS + k], sweep_key_name(t->grid, k)))
-            return ddpm_fail(DDPM_EINVAL, "%s holds a sweep of other keys: there is %s where %s would be; give the same keys in the same order to go on, or another -o", path,
-                             n > SWEEP_MARKS + k ? field[SWEEP_MARKS + k] : "nothing", sweep_key_name(t->grid, k));
+            return ddpm_fail(DDPM_EINVAL, "%s holds a sweep of other keys: there is %s where %s would be; give the same keys in the same order to go on, or "
+                                          "another -o", path, n > SWEEP_MARKS + k ? field[SWEEP_MARKS + k] : "nothing", sweep_key_name(t->grid, k));
     if (n < before + 5 || (n - before - 2) % 3 || metrics > EVAL_MAX_VALUES || strcmp(field[n - 2], LAST[0]) || strcmp(field[n - 1], LAST[1]))
         return ddpm_fail(DDPM_EINVAL, "%s holds a sweep of other keys or metrics; give the same keys in the same order to go on, or another -o", path);
     for (int i = 0; i < metrics; i++) {
@@ -208,8 +208,8 @@ static ddpm_status read_cell(sweep_table *t, const char *path, char **field, int
     if (n != before + 3 * t->metrics + 2) return no_table(path, "a line has another number of fields than the first");
     for (int i = 0; i < SWEEP_MARKS; i++)
         if (strcmp(field[i], t->mark[i].text))
-            return ddpm_fail(DDPM_EINVAL, "%s holds a sweep of %s \"%s\", this one is of \"%s\"; give the same to go on, or another -o", path, t->mark[i].name, field[i],
-                             t->mark[i].text);
+            return ddpm_fail(DDPM_EINVAL, "%s holds a sweep of %s \"%s\", this one is of \"%s\"; give the same to go on, or another -o", path, t->mark[i].name,
+                             field[i], t->mark[i].text);
     bool ok = read_number(field[n - 2], &calls) && calls >= 0 && calls <= INT32_MAX && read_number(field[n - 1], &c.seconds);
     for (int i = 0; i < t->metrics && ok; i++) {
         char **of = field + before + 3 * i;

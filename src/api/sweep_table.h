@@ -55,8 +55,8 @@ ddpm_status sweep_table_text(const sweep_table *t, char **text, size_t *len);
 void        sweep_table_print(const sweep_table *t, FILE *f);
 json       *sweep_table_cells(const sweep_table *t);              /* NULL: out of memory */
 
-/* A chart for each metric over the first key that has numbers. EINVAL: there is none. */
+/* A chart for each metric over the first key that has numbers. model: what the table's images are of, as the user called it. EINVAL: there is none. */
 bool        sweep_table_has_chart(const sweep_grid *g);
-ddpm_status sweep_table_draw(const sweep_table *t, const char *path);
+ddpm_status sweep_table_draw(const sweep_table *t, const char *model, const char *path);
 
 #endif

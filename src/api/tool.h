@@ -9,9 +9,16 @@
 #include "api/settings.h"
 #include "train/run.h"
 
-/* Progress of anything that takes time. unit: "steps" or "images". extra: loss and so on, may be ""; quantity and value: the
- * one number of it that matters, NULL: none. */
-typedef struct { const char *what, *unit; int64_t done, total; double per_second, eta_seconds; const char *extra; bool line; const char *quantity; double value; } tool_progress;
+/* Progress of anything that takes time. unit: "steps", "images" and so on. */
+typedef struct {
+    const char *what, *unit;
+    int64_t     done, total;
+    double      per_second, eta_seconds;
+    const char *extra;                   /* loss and so on; may be ""                  */
+    bool        line;                    /* worth a line where lines are kept          */
+    const char *quantity;                /* the one number that matters; NULL: none    */
+    double      value;
+} tool_progress;
 
 typedef struct {
     void *ctx;
@@ -21,6 +28,16 @@ typedef struct {
 } tool_events;
 
 void tool_message(const tool_events *ev, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* RUN_GO_ON where there is nobody to ask. */
+run_request tool_request(const tool_events *ev);
+
+/* Tells p with the speed and the time left that follow from its numbers and from `begin` (clock_now); without a line where all of it takes
+ * less than 2 seconds. p.extra may be NULL. */
+void tool_tell_progress(const tool_events *ev, tool_progress p, double begin);
+
+/* Whether another quarter of `all` is done: work without natural marks has four lines. */
+bool tool_quarter(int64_t before, int64_t done, int64_t all);
 
 /* `ddpm train DATA -o RUN`. command: the command line, for config.json. *summary (may be NULL) receives
  * a JSON object for --json. */

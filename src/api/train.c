@@ -290,7 +290,8 @@ static ddpm_status tell(const train_session *t, const char *data)
 {
     const bool classifier = t->s->v.classes_out > 0;
     char text[512], aim[64];
-    snprintf(aim, sizeof aim, "%s%s", classifier ? "classifier of " : "loss ", classifier ? t->s->v.noised ? "noisy images" : "clean images" : loss_type_name(settings_loss(t->s)));
+    if (classifier) snprintf(aim, sizeof aim, "classifier of %s images", t->s->v.noised ? "noisy" : "clean");
+    else snprintf(aim, sizeof aim, "loss %s", loss_type_name(settings_loss(t->s)));
     dataset_describe(t->data, text, sizeof text);
     tool_message(t->ev, "data %s: %s", data, text);
     for (int i = 0; i < t->n_class_names && i < 20; i++) tool_message(t->ev, "  class %d: %s", i, t->class_names[i]);
@@ -353,7 +354,8 @@ static json *time_document(const train_session *t)
 static void tell_time(const train_session *t)
 {
     static const char *const words[RUN_ACTIVITIES] = { [DOING_STEP] = "training steps", [DOING_WAIT] = "waiting for data", [DOING_VALIDATE] = "validating",
-                                                       [DOING_SAVE] = "saving", [DOING_DRAW] = "drawing samples", [DOING_EVALUATE] = "evaluating", [DOING_LOG] = "logging" };
+                                                       [DOING_SAVE] = "saving", [DOING_DRAW] = "drawing samples", [DOING_EVALUATE] = "evaluating",
+                                                       [DOING_LOG] = "logging" };
     const double all = t->startup + t->times.total;
     char text[400];
     int used = snprintf(text, sizeof text, "%.1f s: start-up %.1f %%", all, 100 * t->startup / all);

@@ -10,7 +10,6 @@
 
 struct train_evaluation {
     train_session *t;
-    settings       request;            /* the judge's, which borrows it    */
     tool_events    of_judge;
     judge         *j;
     sampling       how;
@@ -28,7 +27,7 @@ struct train_evaluation {
 static run_request pass_request(void *ctx)
 {
     const train_evaluation *v = ctx;
-    const run_request r = v->t->ev->request ? v->t->ev->request(v->t->ev->ctx) : RUN_GO_ON;
+    const run_request r = tool_request(v->t->ev);
     if (r == RUN_SAVE) v->t->save_later = true;
     return r == RUN_SAVE ? RUN_GO_ON : r;
 }
@@ -50,26 +49,20 @@ static void pass_message(void *ctx, const char *text)
 static ddpm_status before_call(void *ctx, int64_t call)
 {
     train_evaluation *v = ctx;
-    const int all = v->t->s->v.eval_samples;
     (void)call;
-    if (v->done) {
-        const double speed = v->done / (clock_now() - v->begin);
-        pass_progress(v, &(tool_progress){ .what = "evaluating", .unit = "images", .done = v->done, .total = all, .per_second = speed,
-                                           .eta_seconds = (all - v->done) / speed, .extra = "" });
-    }
+    if (v->done)
+        tool_tell_progress(v->t->ev, (tool_progress){ .what = "evaluating", .unit = "images", .done = v->done, .total = v->t->s->v.eval_samples }, v->begin);
     return pass_request(v) == RUN_SAVE_AND_STOP ? ddpm_fail(DDPM_ESTOPPED, "stopped while evaluating") : DDPM_OK;
 }
 
 /* --- drawing ---------------------------------------------------------------------------------- */
-
-static size_t image_len(const settings_values *v) { return (size_t)v->image_size.v[0] * (size_t)v->image_size.v[1] * (size_t)v->channels; }
 
 /* Images done .. done + n - 1, those that `ddpm sample` draws: x_T is the same at every step, classes come in turn. */
 static ddpm_status draw_some(train_evaluation *v, int n)
 {
     const train_session *t = v->t;
     const settings_values *s = &t->s->v;
-    const size_t len = (size_t)n * image_len(s);
+    const size_t len = (size_t)n * train_image_len(t);
     uint64_t *seed = v->address, *index = seed + SAMPLING_BATCH;
     for (int i = 0; i < n; i++) {
         seed[i] = (uint64_t)s->seed;
@@ -80,7 +73,7 @@ static ddpm_status draw_some(train_evaluation *v, int n)
                         .guidance = 1, .null_class = s->num_classes, .before = before_call, .before_ctx = v };
     DDPM_TRY(draw_images(&d, &(draw_batch){ .n = n, .seed = seed, .index = index, .y = s->class_cond ? v->y : NULL, .x = v->x }));
     for (size_t i = 0; i < len; i++)
-        if (!isfinite(v->x[i])) return ddpm_fail(DDPM_ENUMERIC, "image %d is not a number everywhere", v->done + (int)(i / image_len(s)));
+        if (!isfinite(v->x[i])) return ddpm_fail(DDPM_ENUMERIC, "image %d is not a number everywhere", v->done + (int)(i / train_image_len(t)));
     draw_quantize(v->x, len, (draw_rounding)v->how.quantize, v->pixels);
     return judge_add(v->j, v->pixels, n);
 }
@@ -109,7 +102,8 @@ static void tell(const train_evaluation *v, const log_evaluation *e)
         used += (size_t)snprintf(text + used, sizeof text - used, "%s%s %.5g", i ? ", " : "", m->name, m->value);
         if (isfinite(m->low) && used < sizeof text) used += (size_t)snprintf(text + used, sizeof text - used, " (%.4g to %.4g)", m->low, m->high);
     }
-    tool_message(v->t->ev, "step %lld: %s; %lld images in %lld steps, %.1f s", (long long)e->step, text, (long long)e->images, (long long)e->sampling_steps, e->seconds);
+    tool_message(v->t->ev, "step %lld: %s; %lld images in %lld steps, %.1f s", (long long)e->step, text, (long long)e->images, (long long)e->sampling_steps,
+                 e->seconds);
 }
 
 static ddpm_status measure(train_evaluation *v, int64_t step)
@@ -141,17 +135,10 @@ static ddpm_status check_options(const settings *s)
         if (settings_origin(s, names[i]) == ORIGIN_COMMAND_LINE) return ddpm_fail(DDPM_EINVAL, "--%s does nothing without --eval_every N", names[i]);
     if (!s->v.eval_every) return DDPM_OK;
     if (s->v.classes_out) return ddpm_fail(DDPM_EINVAL, "--eval_every: a classifier draws no images; --val holds some out to measure it");
-    if (s->v.small_size) return ddpm_fail(DDPM_EINVAL, "--eval_every: an up-sampler draws from small images, which are not given while it is trained; use `ddpm sample` and `ddpm eval`");
+    if (s->v.small_size)
+        return ddpm_fail(DDPM_EINVAL, "--eval_every: an up-sampler draws from small images, which are not given while it is trained; use `ddpm sample` and "
+                                      "`ddpm eval`");
     return DDPM_OK;
-}
-
-/* What the judge is asked. The training's precision is not its own: a run that goes on has it from its folder, as if somebody had
- * asked for it, and must measure as it began. */
-static void ask(train_evaluation *v)
-{
-    v->request = *v->t->s;
-    v->request.origins[options_find(settings_options, "precision")] = ORIGIN_DEFAULT;
-    v->of_judge = (tool_events){ .ctx = v, .message = pass_message, .progress = pass_progress, .request = pass_request };
 }
 
 /* As many steps as asked for; the usual number where the chain has them. */
@@ -172,7 +159,7 @@ static ddpm_status choose_steps(train_evaluation *v)
 
 static ddpm_status reserve(train_evaluation *v)
 {
-    const size_t len = SAMPLING_BATCH * image_len(&v->t->s->v);
+    const size_t len = SAMPLING_BATCH * train_image_len(v->t);
     v->address = calloc(2 * SAMPLING_BATCH, sizeof *v->address);
     v->y = calloc(SAMPLING_BATCH, sizeof *v->y);
     v->x = calloc(len, sizeof *v->x);
@@ -189,10 +176,10 @@ ddpm_status train_evaluation_new(train_session *t)
     train_evaluation *v = t->evaluation = calloc(1, sizeof *v);
     if (!v) return ddpm_fail(DDPM_ENOMEM, "no memory for an evaluation");
     v->t = t;
-    ask(v);
+    v->of_judge = (tool_events){ .ctx = v, .message = pass_message, .progress = pass_progress, .request = pass_request };
     DDPM_TRY(choose_steps(v));
     DDPM_TRY(reserve(v));
-    const ddpm_status status = judge_new(&v->request, reference, s->image_size.v[0], s->image_size.v[1], s->channels, &t->e, &v->of_judge, &v->j);
+    const ddpm_status status = judge_new(t->s, reference, s->image_size.v[0], s->image_size.v[1], s->channels, &t->e, &v->of_judge, &v->j);
     return status == DDPM_OK || status == DDPM_ESTOPPED ? status : ddpm_context(status, "--eval_every: ");
 }
 

@@ -34,7 +34,7 @@ static ddpm_status save(void *ctx, int64_t step, bool best)
 
 /* --- conditions of an up-sampler ---------------------------------------------------- */
 
-static size_t image_len(const train_session *t)
+size_t train_image_len(const train_session *t)
 {
     const settings_values *v = &t->s->v;
     return (size_t)v->image_size.v[0] * (size_t)v->image_size.v[1] * (size_t)v->channels;
@@ -47,7 +47,7 @@ static ddpm_status make_conditions(const train_session *t, const float *x, int n
     const upsampler_dims dims = { v->image_size.v[0], v->image_size.v[1], v->channels, v->small_size };
     float *small = malloc((size_t)(v->small_size * v->small_size * v->channels) * sizeof *small);
     if (!small) return ddpm_fail(DDPM_ENOMEM, "no memory for a small image");
-    for (int i = 0; i < n; i++) upsampler_condition(dims, x + (size_t)i * image_len(t), small, condition + (size_t)i * image_len(t));
+    for (int i = 0; i < n; i++) upsampler_condition(dims, x + (size_t)i * train_image_len(t), small, condition + (size_t)i * train_image_len(t));
     free(small);
     return DDPM_OK;
 }
@@ -58,7 +58,7 @@ static ddpm_status read_original(const train_session *t, dataset_reader *r, int 
     const int64_t all = dataset_count(t->data), rest = all - t->n_val;
     const int64_t index = t->n_val ? t->order[rest + i % t->n_val] : loader_order(GRID_SEED, 0, i % all, all);
     DDPM_TRY(dataset_read(t->data, r, index, bytes, label));
-    for (size_t k = 0; k < image_len(t); k++) x[k] = (float)bytes[k] / 127.5f - 1;
+    for (size_t k = 0; k < train_image_len(t); k++) x[k] = (float)bytes[k] / 127.5f - 1;
     return DDPM_OK;
 }
 
@@ -66,9 +66,9 @@ static ddpm_status read_original(const train_session *t, dataset_reader *r, int 
 static ddpm_status grid_conditions(const train_session *t, int n, float *x, int *y, float *condition)
 {
     dataset_reader *r = NULL;
-    uint8_t *bytes = malloc(image_len(t));
+    uint8_t *bytes = malloc(train_image_len(t));
     ddpm_status status = bytes ? dataset_reader_new(t->data, &r) : ddpm_fail(DDPM_ENOMEM, "no memory for an image");
-    for (int i = 0; i < n && status == DDPM_OK; i++) status = read_original(t, r, i, bytes, x + (size_t)i * image_len(t), &y[i]);
+    for (int i = 0; i < n && status == DDPM_OK; i++) status = read_original(t, r, i, bytes, x + (size_t)i * train_image_len(t), &y[i]);
     if (status == DDPM_OK) status = make_conditions(t, x, n, condition);
     dataset_reader_free(r);
     free(bytes);
@@ -80,7 +80,7 @@ static ddpm_status grid_conditions(const train_session *t, int n, float *x, int 
 static ddpm_status write_grid(const train_session *t, const float *x, int n, int columns, int64_t step)
 {
     const settings_values *v = &t->s->v;
-    const size_t len = (size_t)n * image_len(t);
+    const size_t len = (size_t)n * train_image_len(t);
     char path[MODEL_PATH_SIZE], step_text[32];
     uint8_t *pixels = malloc(len);
     if (!pixels) return ddpm_fail(DDPM_ENOMEM, "no memory for a grid of samples");
@@ -122,7 +122,7 @@ static ddpm_status draw(void *ctx, int64_t step)
     const settings_values *v = &t->s->v;
     const int classes = v->class_cond ? v->num_classes : 0, n = train_grid_images(t->s);
     const int columns = class_columns(v) ? classes : GRID_PLAIN_COLUMNS;
-    const size_t len = (size_t)n * image_len(t);
+    const size_t len = (size_t)n * train_image_len(t);
     uint64_t *address = calloc(2 * (size_t)n, sizeof *address);
     int *y = calloc((size_t)n, sizeof *y);
     float *x = malloc(len * sizeof *x), *condition = v->small_size ? malloc(len * sizeof *condition) : NULL;
@@ -149,7 +149,7 @@ static ddpm_status draw(void *ctx, int64_t step)
 
 void train_noise_held_out(const train_session *t, const loader_batch *b, int n, int64_t first, const val_buffers *w)
 {
-    const size_t len = image_len(t);
+    const size_t len = train_image_len(t);
     for (int i = 0; i < n; i++) {
         const rng_address a = { 0, RNG_VAL, 0, (uint64_t)(first + i) };
         w->row[i] = (int)rng_below(a, 0, (uint64_t)t->p.s->T);
@@ -163,7 +163,7 @@ void train_noise_held_out(const train_session *t, const loader_batch *b, int n, 
 static ddpm_status judge_images(train_session *t, const loader_batch *b, int n, int64_t first, val_buffers *w, run_validation *sum)
 {
     const settings_values *v = &t->s->v;
-    const size_t len = image_len(t), wide = nn_image_len(denoiser_unet(t->net)->out->shape);
+    const size_t len = train_image_len(t), wide = nn_image_len(denoiser_unet(t->net)->out->shape);
     predictor net = { .net = t->net, .weights = t->averaged, .p = &t->p, .condition = w->condition, .conditions = n };
     train_noise_held_out(t, b, n, first, w);
     ddpm_status s = w->condition ? make_conditions(t, b->x, n, w->condition) : DDPM_OK;
@@ -192,7 +192,7 @@ static ddpm_status validate(void *ctx, run_validation *v)
 {
     train_session *t = ctx;
     const bool up = t->s->v.small_size > 0;
-    const size_t n = (size_t)t->val_batch, len = image_len(t), wide = nn_image_len(denoiser_unet(t->net)->out->shape);
+    const size_t n = (size_t)t->val_batch, len = train_image_len(t), wide = nn_image_len(denoiser_unet(t->net)->out->shape);
     val_buffers w = { malloc(n * sizeof(int)), malloc(n * len * 4), malloc(n * len * 4), malloc(n * wide * 4), malloc(n * 4), up ? malloc(n * len * 4) : NULL };
     ddpm_status s = w.row && w.xt && w.noise && w.out && w.t && (w.condition || !up) ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for the validation");
     run_validation sum = { 0 };
@@ -220,7 +220,8 @@ static void progress(void *ctx, const run_progress *p)
     const train_session *t = ctx;
     char extra[96];
     if (!t->ev->progress) return;
-    snprintf(extra, sizeof extra, "loss %.4f, %.1f images/s", p->loss, p->images_per_s);
+    if (t->s->v.classes_out) snprintf(extra, sizeof extra, "loss %.4f, top-1 %.1f %%, %.1f images/s", p->loss, 100 * p->top1, p->images_per_s);
+    else snprintf(extra, sizeof extra, "loss %.4f, %.1f images/s", p->loss, p->images_per_s);
     const tool_progress q = { .what = "training", .unit = "steps", .done = p->step, .total = p->steps, .per_second = p->images_per_s / t->s->v.batch_size,
                               .eta_seconds = p->eta_seconds, .extra = extra, .line = p->logged, .quantity = "loss", .value = p->loss };
     t->ev->progress(t->ev->ctx, &q);
@@ -229,7 +230,7 @@ static void progress(void *ctx, const run_progress *p)
 static run_request request(void *ctx)
 {
     train_session *t = ctx;
-    const run_request r = t->ev->request ? t->ev->request(t->ev->ctx) : RUN_GO_ON;
+    const run_request r = tool_request(t->ev);
     const bool later = t->save_later;
     t->save_later = false;
     return r == RUN_GO_ON && later ? RUN_SAVE : r;

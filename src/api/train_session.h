@@ -53,6 +53,7 @@ typedef struct {
 /* What training does when nobody says otherwise; `plan` counts with the same. */
 enum { TRAIN_BATCH = 128, TRAIN_CACHE_BYTES = 1 << 30 };
 
+size_t      train_image_len(const train_session *t);           /* values of an image    */
 int         train_grid_images(const settings *s);  /* of a grid drawn while training    */
 int         train_chunk(const settings *s);      /* images computed at once by a worker */
 ddpm_status train_write_config(const train_session *t, const char *command);

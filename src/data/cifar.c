@@ -258,6 +258,7 @@ static ddpm_status cifar_open(dataset *d, dataset_part part, const dataset_optio
     if (!f) return no_memory();
     d->state = f;
     if (is_archive(d->path)) DDPM_TRY(gzip_read_all(d->path, max_archive, &f->archive, &f->archive_len));
+    d->held = f->archive_len;
     DDPM_TRY(find_variant(f, d->path));
     d->format = f->v->format;
     DDPM_TRY(open_batches(d, f, part == PART_TEST));

@@ -123,6 +123,7 @@ int dataset_height(const dataset *d) { return d->h; }
 int dataset_width(const dataset *d) { return d->w; }
 int dataset_channels(const dataset *d) { return d->c; }
 size_t dataset_image_bytes(const dataset *d) { return (size_t)d->h * (size_t)d->w * (size_t)d->c; }
+size_t dataset_held_bytes(const dataset *d) { return d->held; }
 const uint8_t *dataset_pixels(const dataset *d, int64_t index) { return d->pixels ? d->pixels + (size_t)index * dataset_image_bytes(d) : NULL; }
 bool dataset_has_labels(const dataset *d) { return d->classes.of != NULL; }
 int dataset_n_classes(const dataset *d) { return d->classes.classes; }

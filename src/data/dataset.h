@@ -58,6 +58,7 @@ int         dataset_width(const dataset *d);
 int         dataset_channels(const dataset *d);
 size_t      dataset_image_bytes(const dataset *d);         /* h * w * c */
 const uint8_t *dataset_pixels(const dataset *d, int64_t index);   /* [h,w,c] where it lies in memory already, as long as d; NULL: dataset_read */
+size_t      dataset_held_bytes(const dataset *d);          /* of its files in memory for as long as d; what is mapped does not count */
 bool        dataset_has_labels(const dataset *d);
 int         dataset_n_classes(const dataset *d);           /* 0 without labels */
 const char *dataset_class_name(const dataset *d, int label); /* NULL: no such class */

@@ -27,6 +27,7 @@ struct dataset {
     int64_t count;
     int h, w, c;
     const uint8_t *pixels;   /* [count,h,w,c] decoded in memory, the format's; NULL: none, or not as they are asked for */
+    size_t held;             /* bytes of files that open read or unpacked into memory */
     dataset_crop crop;
     dataset_classes classes;
 };

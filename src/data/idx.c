@@ -166,6 +166,8 @@ static ddpm_status idx_open(dataset *d, dataset_part part, const dataset_options
     d->w = (int)dim[2];
     d->c = 1;
     f->image_bytes = (size_t)dim[1] * dim[2];
+    d->held = (size_t)d->count * f->image_bytes;
+    d->pixels = f->bytes + 16;           /* behind the magic number and three dimensions */
     return idx_open_labels(d, f->path, o->labels);
 }
 

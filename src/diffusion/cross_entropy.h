@@ -10,7 +10,8 @@
 /* loss: -log p(label), in nats. topK: fewer than K classes are thought more probable; of equal ones the first is. */
 typedef struct { double loss; bool top1, top5; } class_terms;
 
-/* logits [classes], 0 <= label < classes. dlogits [classes]: `weight` times the gradient of the loss; NULL: none. */
+/* logits [classes], 0 <= label < classes. dlogits [classes]: `weight` times the gradient of the loss, also in place of
+ * the logits; NULL: none. */
 class_terms cross_entropy(int classes, const float *logits, int label, double weight, float *dlogits);
 
 #endif

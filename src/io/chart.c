@@ -9,10 +9,13 @@
 
 /* Three to four inches wide with letters of 12 pixels: in a column of a paper they are about 7 points high. */
 enum { PANEL_WIDTH = 400, PANEL_HEIGHT = 290 };
-static const double margin_left = 72, margin_right = 20, margin_top = 32, margin_bottom = 52;
+static const double margin_left = 72, margin_right = 20, margin_top = 32, margin_bottom = 52, subtitle_height = 13;
+
+/* Left of the y axis: its labels, the air between them and the title, the height of the title's letters. */
+static const double label_gap = 8, title_gap = 10, title_height = 14, widest_digit = 7.7;
 
 /* As many letters fit beside their axis; longer texts have smaller ones, down to the smallest that can be read. */
-enum { TITLE_FIT = 40, X_FIT = 44, Y_FIT = 36, SMALLEST = 9, MOST_LETTERS = 64 };
+enum { TITLE_FIT = 40, SUBTITLE_FIT = 56, X_FIT = 44, Y_FIT = 36, SMALLEST = 9, MOST_LETTERS = 64 };
 
 static void segment(chart_text *t, double x1, double y1, double x2, double y2, const char *colour)
 {
@@ -26,7 +29,7 @@ static void segment(chart_text *t, double x1, double y1, double x2, double y2, c
 
 /* --- axes ---------------------------------------------------------------------------------------- */
 
-/* Pixels of the widest label of an axis. */
+/* Pixels of the widest label of an axis, in the widest of the fonts. */
 static double widest_label(const chart_axis *a)
 {
     int most = 0;
@@ -37,10 +40,17 @@ static double widest_label(const chart_axis *a)
         const int n = chart_shown(label);
         most = n > most ? n : most;
     }
-    return CHART_LETTER * most;
+    return widest_digit * most;
 }
 
-/* Every how many ticks of an x axis have labels, so that these do not touch. */
+/* The area between the axes moves right where the labels of the y axis need the room. */
+static void make_room(chart_frame *f, const chart *c)
+{
+    const double left = widest_label(&f->y) + label_gap + (c->y_label ? title_gap + title_height : 0), more = left - f->left;
+    if (more > 0) f->left += more, f->width -= more;
+}
+
+/* Every how many ticks of an x axis have labels, so that these do not touch if they are as far apart as the first two. */
 static int labels_every(const chart_frame *f)
 {
     int first = -1, second = -1, every = 1;
@@ -59,6 +69,7 @@ static void x_ticks(chart_text *t, const chart_frame *f)
 {
     const double bottom = f->top + f->height;
     const int every = labels_every(f);
+    double free_from = 0;
     for (int i = 0, major = 0; i < f->x.n; i++) {
         const chart_tick *k = &f->x.tick[i];
         const double x = f->left + f->width * chart_axis_place(&f->x, k->at);
@@ -66,6 +77,9 @@ static void x_ticks(chart_text *t, const chart_frame *f)
         if (k->minor || major++ % every) continue;
         char label[CHART_LABEL_SIZE];
         chart_axis_label(&f->x, i, label);
+        const double half = widest_digit * chart_shown(label) / 2;
+        if (x - half < free_from) continue;
+        free_from = x + half + 4;
         chart_open_text(t, "x-tick", x, bottom + 19, "middle");
         chart_print(t, " font-size='12'>%s</text>\n", label);
     }
@@ -79,7 +93,7 @@ static void y_tick(chart_text *t, const chart_frame *f, int i)
     if (k->minor) return;
     char label[CHART_LABEL_SIZE];
     chart_axis_label(&f->y, i, label);
-    chart_open_text(t, "y-tick", f->left - 8, y + 4, "end");
+    chart_open_text(t, "y-tick", f->left - label_gap, y + 4, "end");
     chart_print(t, " font-size='12'>%s</text>\n", label);
 }
 
@@ -122,13 +136,17 @@ static void titles(chart_text *t, const chart *c, const chart_frame *f)
         chart_open_text(t, "title", middle, margin_top - 12, "middle");
         finish_text(t, c->title, 14, TITLE_FIT, " font-weight='bold'");
     }
+    if (c->subtitle) {
+        chart_open_text(t, "subtitle", middle, margin_top + 3, "middle");
+        finish_text(t, c->subtitle, 10.5, SUBTITLE_FIT, " fill='#555'");
+    }
     if (c->x_label) {
         chart_open_text(t, "x-label", middle, f->top + f->height + 41, "middle");
         finish_text(t, c->x_label, 13, X_FIT, "");
     }
     if (c->y_label) {
         chart_print(t, "<text class='y-label' transform='translate(");
-        chart_length(t, fmax(f->left - widest_label(&f->y) - 18, 14));
+        chart_length(t, f->left - widest_label(&f->y) - label_gap - title_gap);
         chart_print(t, ",");
         chart_length(t, centre);
         chart_print(t, ") rotate(-90)' text-anchor='middle'");
@@ -181,7 +199,7 @@ static ddpm_status with_legend(chart_text *t, chart_frame *f, const chart *c)
     const double height = chart_legend_height(f, c);
     f->top += height, f->height -= height;
     if (!t->failed) t->len = before;
-    chart_legend_lines(t, f, c, margin_top - 2);
+    chart_legend_lines(t, f, c, f->top - height - 2);
     return axes_and_data(t, f, c);
 }
 
@@ -189,16 +207,20 @@ static ddpm_status panel(chart_text *t, const chart *c, double x, double y)
 {
     chart_frame *f = calloc(1, sizeof *f);
     if (!f) return ddpm_fail(DDPM_ENOMEM, "no memory for a chart");
-    f->left = margin_left, f->top = margin_top;
-    f->width = PANEL_WIDTH - margin_left - margin_right, f->height = PANEL_HEIGHT - margin_top - margin_bottom;
+    f->left = margin_left, f->top = margin_top + (c->subtitle ? subtitle_height : 0);
+    f->width = PANEL_WIDTH - f->left - margin_right, f->height = PANEL_HEIGHT - f->top - margin_bottom;
     chart_print(t, "<g transform='translate(");
     chart_length(t, x);
     chart_print(t, ",");
     chart_length(t, y);
     chart_print(t, ")'>\n");
     ddpm_status status = DDPM_OK;
-    if (chart_frame_fit(f, c)) status = with_legend(t, f, c);
-    else no_data(t, c, f);
+    if (chart_frame_fit(f, c)) {
+        make_room(f, c);
+        status = with_legend(t, f, c);
+    } else {
+        no_data(t, c, f);
+    }
     chart_print(t, "</g>\n");
     free(f);
     return status;

@@ -119,6 +119,13 @@ void chart_axis_fit(chart_axis *a, bool log, double low, double high, bool widen
     else fit_even(a, low, high, widen);
 }
 
+void chart_axis_at(chart_axis *a, const int64_t *values, int n)
+{
+    a->n = 0;
+    a->decades = false;
+    for (int i = 0; i < n; i++) add_tick(a, values[i], 0, false);
+}
+
 double chart_axis_place(const chart_axis *a, double v)
 {
     if (a->log) return (fix_log(v) - fix_log(a->low)) / (fix_log(a->high) - fix_log(a->low));

@@ -18,7 +18,10 @@ static const chart_style styles[] = {
 /* An x axis whose data begin within this part of the way from 0 to their end begins at 0. */
 static const double near_zero = 0.25;
 
-enum { STYLES = sizeof styles / sizeof *styles };
+/* Pixels from the error bar of one series to that of the next, if this leaves points nearer to their own x than to others'. */
+static const double beside = 5;
+
+enum { STYLES = sizeof styles / sizeof *styles, MOST_VALUES = 12 };
 
 int chart_first_of(const chart *c, int i)
 {
@@ -80,6 +83,30 @@ static void include_point(const chart *c, const chart_series *s, int i, range *x
     }
 }
 
+/* Adds v to the n different numbers, which rise; false: it is no whole number, or there are too many. */
+static bool add_value(int64_t values[MOST_VALUES], int *n, double v)
+{
+    int at = *n;
+    if (v != floor(v) || v >= 1e6) return false;             /* larger ones are labelled with powers of ten */
+    while (at > 0 && (double)values[at - 1] > v) at--;
+    if (at > 0 && (double)values[at - 1] == v) return true;
+    if (*n == MOST_VALUES) return false;
+    memmove(values + at + 1, values + at, (size_t)(*n - at) * sizeof *values);
+    values[at] = (int64_t)v;
+    ++*n;
+    return true;
+}
+
+static void ticks_of_points(chart_frame *f, const chart *c)
+{
+    int64_t values[MOST_VALUES];
+    int n = 0;
+    for (int k = 0; k < c->n_series; k++)
+        for (int i = 0; i < c->series[k].n; i++)
+            if (drawable(c, &c->series[k], i) && !add_value(values, &n, c->series[k].x[i])) return;
+    chart_axis_at(&f->x, values, n);
+}
+
 bool chart_frame_fit(chart_frame *f, const chart *c)
 {
     range x = { INFINITY, -INFINITY }, y = x;
@@ -93,6 +120,7 @@ bool chart_frame_fit(chart_frame *f, const chart *c)
     if (x.low > 0 && x.low < near_zero * x.high && !c->x_log) x.low = 0;
     chart_axis_fit(&f->x, c->x_log, x.low, x.high, !lines_only);
     chart_axis_fit(&f->y, c->y_log, y.low, y.high, true);
+    if (c->x_log && c->x_of_points) ticks_of_points(f, c);
     return true;
 }
 
@@ -301,6 +329,27 @@ static ddpm_status draw_run(const brush *b, spot *s, int n, double end)
     return DDPM_OK;
 }
 
+static bool has_error_bars(const chart *c, int i)
+{
+    const chart_series *s = &c->series[i];
+    return s->mark == CHART_POINTS && s->low && s->high && chart_drawable(c, i) > 0;
+}
+
+/* Error bars at one x would hide each other: those of series i move to its place among all that have some. */
+static void step_aside(const chart_frame *f, const chart *c, int i, spot *s, int n)
+{
+    int all = 0, place = 0;
+    double apart = INFINITY;
+    if (!has_error_bars(c, i)) return;
+    for (int k = 0; k < c->n_series; k++) {
+        if (k == i) place = all;
+        all += has_error_bars(c, k);
+    }
+    for (int k = 1; k < n; k++) apart = s[k].x != s[k - 1].x ? fmin(apart, fabs(s[k].x - s[k - 1].x)) : apart;
+    const double aside = (place - 0.5 * (all - 1)) * fmin(beside, 0.6 * apart / all);
+    for (int k = 0; k < n; k++) s[k].x = fmin(fmax(s[k].x + aside, f->left), f->left + f->width);
+}
+
 ddpm_status chart_draw(chart_text *t, chart_frame *f, const chart *c, int i)
 {
     const chart_series *s = &c->series[i];
@@ -308,8 +357,10 @@ ddpm_status chart_draw(chart_text *t, chart_frame *f, const chart *c, int i)
     spot *spots = malloc((size_t)(s->n > 0 ? s->n : 1) * sizeof *spots);
     if (!spots) return ddpm_fail(DDPM_ENOMEM, "no memory for a chart of %d points", s->n);
     ddpm_status status = DDPM_OK;
-    for (int next = 0, n; status == DDPM_OK && (n = gather(f, c, s, &next, spots)) > 0;)
+    for (int next = 0, n; status == DDPM_OK && (n = gather(f, c, s, &next, spots)) > 0;) {
+        step_aside(f, c, i, spots, n);
         status = draw_run(&b, spots, n, s->mark == CHART_BARS ? x_pixel(f, bin_end(c, s, next - 1)) : 0);
+    }
     free(spots);
     return status;
 }

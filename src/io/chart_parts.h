@@ -50,6 +50,8 @@ typedef struct {
 bool   chart_usable(bool log, double v);
 /* An axis around the data range low <= high, both usable; `widen` by a small margin, but not across 0. */
 void   chart_axis_fit(chart_axis *a, bool log, double low, double high, bool widen);
+/* Ticks at these whole numbers > 0 instead, which rise. */
+void   chart_axis_at(chart_axis *a, const int64_t *values, int n);
 /* 0 at low, 1 at high. */
 double chart_axis_place(const chart_axis *a, double v);
 /* What stands at tick i, as SVG text content. */

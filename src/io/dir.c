@@ -27,6 +27,7 @@ ddpm_status file_check_target(const char *path)
     if (file_is_dir(path)) return ddpm_fail(DDPM_EINVAL, "-o %s is a folder; give the name of a file", path);
     if (!slash) snprintf(folder, sizeof folder, ".");
     else snprintf(folder, sizeof folder, "%.*s", slash == path ? 1 : (int)(slash - path), path);
+    if (!file_exists(folder)) return ddpm_fail(DDPM_EIO, "cannot write %s: there is no folder %s; `mkdir -p %s` makes it", path, folder, folder);
     return access(folder, W_OK) == 0 ? DDPM_OK : file_fail("cannot write into", folder);
 }
 

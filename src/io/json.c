@@ -205,6 +205,15 @@ json *json_new_real(double value) { return isfinite(value) ? json_real(value) : 
 json *json_new_bool(bool value) { return json_boolean(value); }
 json *json_new_null(void) { return json_null(); }
 
+json *json_new_interval(double low, double high)
+{
+    if (!isfinite(low)) return json_null();
+    json *pair = json_array();
+    json_append(pair, json_new_real(low));
+    json_append(pair, json_new_real(high));
+    return pair;
+}
+
 /* The bytes outside UTF-8 become U+FFFD: a message or a file name must not make a
  * whole log line or configuration unwritable. */
 json *json_new_string(const char *value)

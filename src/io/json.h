@@ -78,6 +78,7 @@ json *json_new_real(double value);     /* not finite: becomes null             *
 json *json_new_bool(bool value);
 json *json_new_string(const char *value);  /* bytes that are not UTF-8 become U+FFFD */
 json *json_new_null(void);
+json *json_new_interval(double low, double high);   /* [low, high]; null where low is not finite */
 
 ddpm_status json_put(json *object, const char *key, json *value);   /* replaces */
 ddpm_status json_put_int(json *object, const char *key, int64_t value);

@@ -51,7 +51,8 @@ static bool place(const names_net *net, bool ermon, const char *module, char *ou
         const bool down = j == net->num_res_blocks;           /* the last of a level halves the image */
         if (n < 1 || level >= net->levels || (down && k)) return false;
         if (down) snprintf(out, size, ermon ? "down.%d.downsample." : "down_blocks.%d.downsamplers.0.", level);
-        else snprintf(out, size, ermon ? (k ? "down.%d.attn.%d." : "down.%d.block.%d.") : (k ? "down_blocks.%d.attentions.%d." : "down_blocks.%d.resnets.%d."), level, j);
+        else snprintf(out, size, ermon ? (k ? "down.%d.attn.%d." : "down.%d.block.%d.") : (k ? "down_blocks.%d.attentions.%d." : "down_blocks.%d.resnets.%d."),
+                      level, j);
     } else if (sscanf(module, "middle_block.%d.%n", &k, &used) == 1 && used) {
         if (k < 0 || k > 2) return false;
         if (ermon) snprintf(out, size, k == 1 ? "mid.attn_1." : "mid.block_%d.", k / 2 + 1);

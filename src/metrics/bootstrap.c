@@ -34,8 +34,8 @@ static ddpm_status run(batch *b, int together, const frechet_target *t, int repl
     const bootstrap_input *in = b->in;
     for (b->first = 0; b->first < replicates; b->first += together) {
         const int now = replicates - b->first < together ? replicates - b->first : together;
-        if (in->stop) DDPM_TRY(in->stop(in->ctx, b->first));
-        pool_run(in->threads, now, resample, b);
+        if (in->work.stop) DDPM_TRY(in->work.stop(in->work.ctx, b->first, replicates));
+        pool_run(in->work.threads, now, resample, b);
         for (int i = 0; i < now; i++) {
             frechet_result r;
             DDPM_TRY(moments_read(b->of[i], mean, covariance));
@@ -48,7 +48,7 @@ static ddpm_status run(batch *b, int together, const frechet_target *t, int repl
 
 ddpm_status bootstrap_frechet(const bootstrap_input *in, const frechet_target *t, int replicates, double *distance)
 {
-    const int together = pool_threads(in->threads);
+    const int together = pool_threads(in->work.threads);
     const size_t dims = in->rows->dims;
     double *mean = calloc(dims, sizeof *mean), *covariance = calloc(dims * dims, sizeof *covariance);
     batch b = { .in = in, .of = calloc((size_t)together, sizeof *b.of), .row = calloc((size_t)together * dims, sizeof *b.row) };

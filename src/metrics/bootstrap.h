@@ -9,7 +9,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/pool.h"
 #include "metrics/frechet.h"
 #include "metrics/rows.h"
 
@@ -17,11 +16,8 @@
 void   metrics_sort(double *values, size_t n);
 double metrics_quantile(const double *sorted, size_t n, double q);
 
-typedef ddpm_status (*bootstrap_stop)(void *ctx, int done);
-
-/* distance[replicates]: that of replicate b of the rows, at least 2, to `t`. Between replicates
- * `stop` (may be NULL) is asked with `ctx` and the number done; a failure ends the work. */
-typedef struct { const metric_rows *rows; uint64_t seed; pool *threads; bootstrap_stop stop; void *ctx; } bootstrap_input;
+/* distance[replicates]: that of replicate b of the rows, at least 2, to `t`. */
+typedef struct { const metric_rows *rows; uint64_t seed; metric_work work; } bootstrap_input;
 ddpm_status bootstrap_frechet(const bootstrap_input *in, const frechet_target *t, int replicates, double *distance);
 
 typedef struct {

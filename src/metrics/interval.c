@@ -19,12 +19,27 @@ double interval_deviation(const double *values, size_t n, size_t divisor)
     return sqrt(squares / (double)divisor);
 }
 
-metric_interval interval_share(double share, size_t n)
+static metric_interval wilson(double share, double count)
 {
-    const double count = (double)n, bend = Z * Z / count, middle = share + bend / 2;
+    const double bend = Z * Z / count, middle = share + bend / 2;
     const double half = Z * sqrt(share * (1 - share) / count + bend / (4 * count));
     const double low = (middle - half) / (1 + bend), high = (middle + half) / (1 + bend);
     return (metric_interval){ share > 0 && low > 0 ? low : 0, share < 1 && high < 1 ? high : 1 };
+}
+
+metric_interval interval_share(double share, size_t n) { return wilson(share, (double)n); }
+
+/* Of no or all points the share itself would say that it does not vary: that of four more points, half of them inside, does. */
+metric_interval interval_share_spread(double share, size_t n, double variance)
+{
+    const double count = (double)n, inner = (share * count + 2) / (count + 4), point = inner * (1 - inner);
+    return variance > 0 ? wilson(share, point / (point / count + variance)) : interval_share(share, n);
+}
+
+double interval_jackknife(const double *value, size_t groups)
+{
+    const double deviation = interval_deviation(value, groups, groups);
+    return (double)(groups - 1) * deviation * deviation;
 }
 
 metric_interval interval_normal(double estimate, double standard_error)

@@ -13,6 +13,13 @@ double interval_deviation(const double *values, size_t n, size_t divisor);
 /* Of a share of n independent points (Wilson 1927): within [0,1] also where the share is 0 or 1. n >= 1. */
 metric_interval interval_share(double share, size_t n);
 
+/* The same where the share varies by `variance` (>= 0) for another reason too: Wilson's for as many points as would vary by that much
+ * in all. 0: interval_share. */
+metric_interval interval_share_spread(double share, size_t n, double variance);
+
+/* Variance of an estimate by the delete-a-group jackknife: value[groups], at least 2, are the estimates without one of the groups. */
+double interval_jackknife(const double *value, size_t groups);
+
 /* estimate +- 1.96 standard errors. */
 metric_interval interval_normal(double estimate, double standard_error);
 

@@ -19,15 +19,23 @@ typedef struct { size_t subset_size; int subsets; uint32_t seed; } kernel_option
  * numbers and four blocks of rows a thread. DDPM_ENOMEM, or what `stop` says. */
 ddpm_status kernel_distances(const metric_rows *x, const metric_rows *y, const kernel_options *o, const metric_work *w, double *value);
 
+/* At most KERNEL_GROUPS * KERNEL_GROUP_ROWS rows of either set, a multiple of what is compared at once, tell how far the estimate is off. */
+enum { KERNEL_GROUPS = 20, KERNEL_GROUP_ROWS = 192 };
+
+/* Variance of the estimate above from all rows of both sets, for other rows of them: the delete-a-group jackknife, over x and over y, of
+ * the estimate from the first rows of random orders by the seed, in KERNEL_GROUPS groups, each part times rows used / rows of the set. That is
+ * how the part linear in the rows shrinks; the part that pairs add shrinks faster, and a jackknife counts it twice, so where
+ * the two sets are alike the variance is up to two times too large, or more with far more rows than are used. NAN: fewer than KERNEL_GROUPS
+ * rows. DDPM_ENOMEM, or what `stop` says. */
+ddpm_status kernel_variance(const metric_rows *x, const metric_rows *y, uint32_t seed, const metric_work *w, double *variance);
+
 typedef struct {
     double mean, deviation;       /* of the subsets; divisor `subsets`, as torch-fidelity prints it        */
-    double standard_error;        /* of the mean, as an estimate from sets of `rows` rows; NAN: not known  */
+    double standard_error;        /* of the mean; NAN: not known                                           */
     metric_interval interval;     /* where the error is known                                              */
 } kernel_result;
 
-/* rows: those of the smaller set. Subsets of m out of n rows share rows: they vary by 1 - m/n of what subsets of new rows would, and
- * the mean of them all keeps the variance of the n rows. With v their variance, that is v (m/n) / (1 - m/n), and v / subsets
- * comes from there being no more subsets. Not known where m = n or there is one subset. */
-void kernel_summarise(const double *value, const kernel_options *o, size_t rows, kernel_result *r);
+/* The error is that of kernel_variance and of there being no more subsets than there are. Not known of one subset. */
+void kernel_summarise(const double *value, const kernel_options *o, double variance, kernel_result *r);
 
 #endif

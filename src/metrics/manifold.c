@@ -64,22 +64,36 @@ typedef struct {
     const manifold_points *points;
     double  *widest;                     /* [reference] of a point's two balls */
     near_scratch scratch;
-    atomic_uchar *inside, *covered;      /* [reference]; tasks meet there, and all of them only ever set */
+    atomic_uchar *inside, *covered;      /* [reference]; tasks meet there, and what they leave does not depend on their order */
+    atomic_uint_least64_t held[MANIFOLD_GROUPS];
 } comparison;
 
-static void compare_pair(const comparison *c, size_t sample, size_t reference, double squared)
+static uint8_t mark_of(size_t point) { return (uint8_t)(1 + point % MANIFOLD_GROUPS); }
+
+static void mark(uint8_t *marked, size_t point) { *marked = *marked == 0 || *marked == mark_of(point) ? mark_of(point) : MANIFOLD_SEVERAL; }
+
+/* From 0 to a group and from there to several: no task takes a step back. */
+static void mark_shared(atomic_uchar *marked, size_t point)
+{
+    unsigned char was = atomic_load_explicit(marked, memory_order_relaxed);
+    if (was == 0 && atomic_compare_exchange_strong_explicit(marked, &was, mark_of(point), memory_order_relaxed, memory_order_relaxed)) return;
+    if (was != mark_of(point) && was != MANIFOLD_SEVERAL) atomic_store_explicit(marked, MANIFOLD_SEVERAL, memory_order_relaxed);
+}
+
+static void compare_pair(comparison *c, size_t sample, size_t reference, double squared)
 {
     const manifold_radius *r = c->radius;
-    if (squared <= r->reference[reference]) c->points->sample_inside[sample] = 1;
-    if (squared <= r->sample[sample]) atomic_store_explicit(&c->inside[reference], 1, memory_order_relaxed);
+    if (squared <= r->reference[reference]) mark(&c->points->sample_inside[sample], reference);
+    if (squared <= r->sample[sample]) mark_shared(&c->inside[reference], sample);
     if (squared > r->reference_density[reference]) return;
     c->points->balls[sample]++;
-    atomic_store_explicit(&c->covered[reference], 1, memory_order_relaxed);
+    mark_shared(&c->covered[reference], sample);
+    atomic_fetch_add_explicit(&c->held[reference % MANIFOLD_GROUPS], 1, memory_order_relaxed);
 }
 
 static void compare_row(void *ctx, int task, int worker)
 {
-    const comparison *c = ctx;
+    comparison *c = ctx;
     const size_t n = c->samples.rows->n, of = c->reference.rows->n, block = (size_t)task, first = block * PAIR_BLOCK;
     near_room room = near_scratch_of(&c->scratch, worker);
     near_begin(&room, &c->samples, block);
@@ -118,6 +132,7 @@ ddpm_status manifold_compare(const metric_rows *samples, const metric_rows *refe
         p->reference_inside[i] = atomic_load(&c.inside[i]);
         p->covered[i] = atomic_load(&c.covered[i]);
     }
+    for (int g = 0; g < MANIFOLD_GROUPS; g++) p->held[g] = atomic_load(&c.held[g]);
     near_scratch_free(&c.scratch);
     near_set_free(&c.samples);
     near_set_free(&c.reference);
@@ -135,14 +150,16 @@ typedef struct {
     manifold_points points;
 } room;
 
-static ddpm_status room_new(size_t samples, size_t reference, size_t k, room *m)
+/* nearest: the reference's, or NULL. */
+static ddpm_status room_new(size_t samples, size_t reference, const double *nearest, size_t k, room *m)
 {
-    *m = (room){ .near = { calloc(samples, k * sizeof(double)), calloc(reference, k * sizeof(double)) },
+    *m = (room){ .near = { calloc(samples, k * sizeof(double)), calloc(nearest ? 1 : reference, k * sizeof(double)) },
                  .radius = { calloc(samples, sizeof(double)), calloc(reference, sizeof(double)), calloc(reference, sizeof(double)) },
                  .points = { .sample_inside = calloc(samples, 1), .reference_inside = calloc(reference, 1), .balls = calloc(samples, sizeof(uint32_t)),
-                             .covered = calloc(reference, 1) } };
+                             .covered = calloc(reference, 1), .held = calloc(MANIFOLD_GROUPS, sizeof(uint64_t)) } };
     const manifold_points *p = &m->points;
-    const bool have = m->near[0] && m->near[1] && m->radius[0] && m->radius[1] && m->radius[2] && p->sample_inside && p->reference_inside && p->balls && p->covered;
+    const bool have = m->near[0] && m->near[1] && m->radius[0] && m->radius[1] && m->radius[2] && p->sample_inside && p->reference_inside && p->balls &&
+                      p->covered && p->held;
     return have ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for the neighbours of %zu and %zu rows", samples, reference);
 }
 
@@ -154,6 +171,7 @@ static void room_free(room *m)
     free(m->points.reference_inside);
     free(m->points.balls);
     free(m->points.covered);
+    free(m->points.held);
 }
 
 static void take_radius(const double *near, size_t n, int stride, int k, double *radius)
@@ -161,11 +179,40 @@ static void take_radius(const double *near, size_t n, int stride, int k, double 
     for (size_t i = 0; i < n; i++) radius[i] = near[i * (size_t)stride + (size_t)k - 1];
 }
 
-static double share(const uint8_t *flag, size_t n)
+static size_t groups_of(size_t owners) { return owners < MANIFOLD_GROUPS ? owners : MANIFOLD_GROUPS; }
+
+/* The share of marked[n] that are marked by any of `owners` points. How many points a group alone marks varies also because there are
+ * only n of them, which the binomial part counts: that much, a Poisson number's variance, is not the groups'. */
+static double share(const uint8_t *marked, size_t n, size_t owners, metric_interval *interval)
 {
-    size_t count = 0;
-    for (size_t i = 0; i < n; i++) count += flag[i];
-    return (double)count / (double)n;
+    const size_t groups = groups_of(owners);
+    const double kept = (double)(groups - 1) / (double)groups;
+    size_t count = 0, any = 0, alone[MANIFOLD_GROUPS] = { 0 };
+    double without[MANIFOLD_GROUPS];
+    for (size_t i = 0; i < n; i++) {
+        count += marked[i] != 0;
+        if (!marked[i] || marked[i] == MANIFOLD_SEVERAL) continue;
+        alone[marked[i] - 1]++;
+        any++;
+    }
+    const double value = (double)count / (double)n;
+    for (size_t g = 0; g < groups; g++) without[g] = (double)(count - alone[g]) / (double)n;
+    *interval = interval_share_spread(value, n, fmax(0, interval_jackknife(without, groups) - kept * kept * (double)any / ((double)n * (double)n)));
+    return value;
+}
+
+/* Variance of the density among other balls. */
+static double density_spread(const manifold_points *p, size_t samples, size_t reference, int k)
+{
+    const size_t groups = groups_of(reference);
+    double without[MANIFOLD_GROUPS];
+    uint64_t all = 0;
+    for (size_t g = 0; g < groups; g++) all += p->held[g];
+    for (size_t g = 0; g < groups; g++) {
+        const size_t left = reference - (reference - g + MANIFOLD_GROUPS - 1) / MANIFOLD_GROUPS;
+        without[g] = (double)(all - p->held[g]) / k / (double)samples * ((double)reference / (double)left);
+    }
+    return interval_jackknife(without, groups);
 }
 
 static void summarise(const manifold_points *p, size_t samples, size_t reference, int k, manifold_result *r)
@@ -174,27 +221,27 @@ static void summarise(const manifold_points *p, size_t samples, size_t reference
     for (size_t i = 0; i < samples; i++) sum += (double)p->balls[i] / k;
     const double density = sum / (double)samples;
     for (size_t i = 0; i < samples; i++) squares += ((double)p->balls[i] / k - density) * ((double)p->balls[i] / k - density);
-    const double error = sqrt(squares / (double)(samples - 1) / (double)samples);
-    *r = (manifold_result){ .precision = share(p->sample_inside, samples), .recall = share(p->reference_inside, reference), .density = density,
-                            .coverage = share(p->covered, reference), .density_interval = interval_normal(density, error) };
-    r->precision_interval = interval_share(r->precision, samples);
-    r->recall_interval = interval_share(r->recall, reference);
-    r->coverage_interval = interval_share(r->coverage, reference);
+    const double error = sqrt(squares / (double)(samples - 1) / (double)samples + density_spread(p, samples, reference, k));
+    *r = (manifold_result){ .density = density, .density_interval = interval_normal(density, error) };
+    r->precision = share(p->sample_inside, samples, reference, &r->precision_interval);
+    r->recall = share(p->reference_inside, reference, samples, &r->recall_interval);
+    r->coverage = share(p->covered, reference, samples, &r->coverage_interval);
     if (r->density_interval.low < 0) r->density_interval.low = 0;
 }
 
-ddpm_status manifold_measure(const metric_rows *samples, const metric_rows *reference, int precision_k, int density_k, const metric_work *w, manifold_result *r)
+ddpm_status manifold_measure(const metric_rows *samples, const metric_rows *reference, const double *nearest, int precision_k, int density_k,
+                             const metric_work *w, manifold_result *r)
 {
     const int k = precision_k > density_k ? precision_k : density_k;
-    const int64_t first = manifold_tasks(samples->n), second = first + manifold_tasks(reference->n), all = second + first;
+    const int64_t first = manifold_tasks(samples->n), second = first + (nearest ? 0 : manifold_tasks(reference->n)), all = second + first;
     room m;
-    ddpm_status status = room_new(samples->n, reference->n, (size_t)k, &m);
+    ddpm_status status = room_new(samples->n, reference->n, nearest, (size_t)k, &m);
     if (status == DDPM_OK) status = manifold_radii(samples, k, w, 0, all, m.near[0]);
-    if (status == DDPM_OK) status = manifold_radii(reference, k, w, first, all, m.near[1]);
+    if (status == DDPM_OK && !nearest) status = manifold_radii(reference, k, w, first, all, m.near[1]);
     if (status == DDPM_OK) {
         take_radius(m.near[0], samples->n, k, precision_k, m.radius[0]);
-        take_radius(m.near[1], reference->n, k, precision_k, m.radius[1]);
-        take_radius(m.near[1], reference->n, k, density_k, m.radius[2]);
+        take_radius(nearest ? nearest : m.near[1], reference->n, k, precision_k, m.radius[1]);
+        take_radius(nearest ? nearest : m.near[1], reference->n, k, density_k, m.radius[2]);
         const manifold_radius radius = { m.radius[0], m.radius[1], m.radius[2] };
         status = manifold_compare(samples, reference, &radius, w, second, all, &m.points);
     }

@@ -58,36 +58,32 @@ void moments_clear(moments *m)
 size_t  moments_dims(const moments *m) { return m->dims; }
 int64_t moments_count(const moments *m) { return m->count + (int64_t)m->waiting; }
 
-/* n rows about `mean` with products `sums` (NULL: added already) that are to be joined to what there is. */
-typedef struct { moments *m; const double *mean, *sums; int64_t n; } arrival;
+static double share_of_block(const moments *m) { return (double)m->waiting / (double)moments_count(m); }
 
-static double share_of(const arrival *a) { return (double)a->n / (double)(a->m->count + a->n); }
-
-/* Rows from `first` of the sums. */
-static void join_rows(const arrival *a, size_t first, size_t end)
+/* The products of the block, which are in the sums about its own mean, from row `first` on. */
+static void join_rows(moments *m, size_t first, size_t end)
 {
-    moments *m = a->m;
-    const double weight = (double)m->count * share_of(a);
+    const double weight = (double)m->count * share_of_block(m);
     for (size_t i = first; i < end; i++) {
-        const double d = a->mean[i] - m->mean[i];
+        const double d = m->block_mean[i] - m->mean[i];
         double *row = m->sums + i * m->width;
-        for (size_t j = 0; j <= i; j++) row[j] += weight * d * (a->mean[j] - m->mean[j]) + (a->sums ? a->sums[i * m->width + j] : 0);
+        for (size_t j = 0; j <= i; j++) row[j] += weight * d * (m->block_mean[j] - m->mean[j]);
     }
 }
 
 /* When all rows are joined. */
-static void join_means(const arrival *a)
+static void join_means(moments *m)
 {
-    moments *m = a->m;
-    const double share = share_of(a);
-    for (size_t i = 0; i < m->width; i++) m->mean[i] += share * (a->mean[i] - m->mean[i]);
-    m->count += a->n;
+    const double share = share_of_block(m);
+    for (size_t i = 0; i < m->width; i++) m->mean[i] += share * (m->block_mean[i] - m->mean[i]);
+    m->count += (int64_t)m->waiting;
+    m->waiting = 0;
 }
 
 static void centre(void *ctx, int panel, int worker)
 {
     (void)worker;
-    moments *m = ((const arrival *)ctx)->m;
+    moments *m = ctx;
     for (size_t i = 0; i < TILE; i++) {
         double *column = m->block + (size_t)panel * TILE * MOMENTS_BLOCK + i, sum = 0;
         for (size_t r = 0; r < m->waiting; r++) sum += column[r * TILE];
@@ -100,31 +96,28 @@ static void centre(void *ctx, int panel, int worker)
 static void add_products(void *ctx, int group, int worker)
 {
     (void)worker;
-    const arrival *a = ctx;
-    moments *m = a->m;
+    moments *m = ctx;
     const size_t panels = tile_panels(m->dims), first = (size_t)group * GROUP, end = first + GROUP < panels ? first + GROUP : panels;
     tile_best()->products(&(tile_job){ .a = m->block + first * TILE * MOMENTS_BLOCK, .b = m->block, .a_panels = end - first, .b_panels = end,
                                        .a_step = TILE * MOMENTS_BLOCK, .b_step = TILE * MOMENTS_BLOCK, .n = m->waiting,
                                        .c = m->sums + first * TILE * m->width, .stride = m->width });
-    join_rows(a, first * TILE, end * TILE);
+    join_rows(m, first * TILE, end * TILE);
 }
 
-static void on_threads(const moments *m, int tasks, void (*fn)(void *ctx, int task, int worker), arrival *a)
+static void on_threads(moments *m, int tasks, void (*fn)(void *ctx, int task, int worker))
 {
-    if (m->threads) pool_run(m->threads, tasks, fn, a);
+    if (m->threads) pool_run(m->threads, tasks, fn, m);
     else
-        for (int i = 0; i < tasks; i++) fn(a, i, 0);
+        for (int i = 0; i < tasks; i++) fn(m, i, 0);
 }
 
 static void take_block(moments *m)
 {
     if (!m->waiting) return;
     const size_t panels = tile_panels(m->dims);
-    arrival a = { .m = m, .mean = m->block_mean, .n = (int64_t)m->waiting };
-    on_threads(m, (int)panels, centre, &a);
-    on_threads(m, (int)((panels + GROUP - 1) / GROUP), add_products, &a);
-    join_means(&a);
-    m->waiting = 0;
+    on_threads(m, (int)panels, centre);
+    on_threads(m, (int)((panels + GROUP - 1) / GROUP), add_products);
+    join_means(m);
 }
 
 void moments_add(moments *m, const double *rows, size_t n)
@@ -135,19 +128,6 @@ void moments_add(moments *m, const double *rows, size_t n)
         for (size_t i = 0; i < m->dims; i++) at[i / TILE * TILE * MOMENTS_BLOCK + i % TILE] = rows[k * m->dims + i] - m->origin[i];
         if (++m->waiting == MOMENTS_BLOCK) take_block(m);
     }
-}
-
-void moments_join(moments *m, moments *other)
-{
-    assert(m->dims == other->dims && m != other);
-    take_block(m);
-    take_block(other);
-    if (!other->count) return;
-    if (!m->count) memcpy(m->origin, other->origin, m->dims * sizeof *m->origin);
-    for (size_t i = 0; i < m->dims; i++) m->block_mean[i] = other->mean[i] + (other->origin[i] - m->origin[i]);
-    const arrival a = { .m = m, .mean = m->block_mean, .sums = other->sums, .n = other->count };
-    join_rows(&a, 0, m->width);
-    join_means(&a);
 }
 
 ddpm_status moments_read(moments *m, double *mean, double *covariance)

@@ -4,8 +4,7 @@
  * products are summed, and the block is joined to what came before with the
  * correction for the distance of the two means. All is counted from the first row, so
  * nothing cancels, however far the data lie from 0. The bits depend on the rows and their order, not on how many come at
- * once or on threads. Joining two accumulators gives the numbers of one that saw both,
- * up to rounding. */
+ * once or on threads. */
 #ifndef DDPM_METRICS_MOMENTS_H
 #define DDPM_METRICS_MOMENTS_H
 
@@ -26,7 +25,6 @@ void        moments_free(moments *m);                    /* NULL ok */
 void        moments_clear(moments *m);                   /* as if no row had come */
 
 void        moments_add(moments *m, const double *rows, size_t n);     /* rows[n,dims] */
-void        moments_join(moments *m, moments *other);    /* same dims; `other` stays valid */
 
 size_t      moments_dims(const moments *m);
 int64_t     moments_count(const moments *m);

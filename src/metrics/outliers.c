@@ -49,7 +49,8 @@ static ddpm_status look_inside(room *m, int k, const metric_work *w)
         for (size_t r = 0; r < m->set[i]->n; r++) m->radius[i][r] = m->near[i][r * every + every - 1];
     }
     const manifold_radius radius = { m->radius[0], m->radius[1], m->radius[1] };
-    const manifold_points points = { m->inside[0], m->inside[1], m->balls, m->covered };
+    uint64_t held[MANIFOLD_GROUPS];
+    const manifold_points points = { m->inside[0], m->inside[1], m->balls, m->covered, held };
     return manifold_compare(m->set[0], m->set[1], &radius, w, tasks[0] + tasks[1], all, &points);
 }
 
@@ -66,7 +67,7 @@ static int farther_first(const void *a, const void *b)
 /* Copies of the rows outside, one after the other; the caller frees. */
 static void *gather(const metric_rows *set, const uint8_t *inside, outlier_list *out)
 {
-    const size_t bytes = set->dims * (set->wide ? sizeof(double) : sizeof(float));
+    const size_t bytes = metric_row_bytes(set);
     char *rows = calloc(out->outside, bytes);
     size_t n = 0;
     for (size_t r = 0; r < set->n && rows; r++) {

@@ -12,6 +12,8 @@
 /* data[n,dims] in C order, borrowed: doubles if wide, else floats, at any address. */
 typedef struct { const void *data; size_t n, dims; bool wide; } metric_rows;
 
+static inline size_t metric_row_bytes(const metric_rows *r) { return r->dims * (r->wide ? sizeof(double) : sizeof(float)); }
+
 /* Row `row` as out[dims]. */
 void metric_rows_read(const metric_rows *r, size_t row, double *out);
 

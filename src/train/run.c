@@ -129,9 +129,26 @@ static void evaluate(loop *l)
 {
     if (!l->h->evaluate || !due(l->s->step, l->c->eval_every)) return;
     const ddpm_status status = l->h->evaluate(l->h->ctx, l->s->step);
-    if (status == DDPM_ESTOPPED) log_warn("the evaluation of step %lld is left out", (long long)l->s->step);
+    if (status == DDPM_ESTOPPED) log_warn("the evaluation of step %lld is left out; the run that goes on begins with it", (long long)l->s->step);
     else if (status != DDPM_OK) log_warn("no evaluation of step %lld: %s; training goes on", (long long)l->s->step, ddpm_last_error());
     charge(l, DOING_EVALUATE);
+}
+
+/* A signal or a crash may have kept the last evaluation out of the log of the run that goes on. */
+static bool make_up(loop *l)
+{
+    if (!l->h->evaluate || !l->s->step || !due(l->s->step, l->c->eval_every) || runlog_evaluated(l->c->log) == l->s->step) return false;
+    evaluate(l);
+    return true;
+}
+
+/* The training ends with its steps or its hours, whichever come first; 0: not known. */
+static double seconds_left(const loop *l)
+{
+    const run_config *c = l->c;
+    const double by_steps = c->steps && l->speed > 0 ? (double)(c->steps - l->s->step) * c->batch / l->speed : INFINITY;
+    const double by_hours = c->hours > 0 ? fmax(3600 * c->hours - c->times.total, 0) : INFINITY, left = fmin(by_steps, by_hours);
+    return isfinite(left) ? left : 0;
 }
 
 /* What follows a step. */
@@ -147,9 +164,8 @@ static ddpm_status housekeeping(loop *l, const step_report *r)
     if (due(step, c->save_every) && step != c->steps) DDPM_TRY(save(l, false));
     draw(l);
     evaluate(l);
-    const double left = c->steps ? (double)(c->steps - step) * c->batch : 0;
-    const run_progress p = { .step = step, .steps = c->steps, .loss = r->loss, .lr = r->lr, .images_per_s = l->speed,
-                             .eta_seconds = l->speed > 0 ? left / l->speed : 0, .logged = logged };
+    const run_progress p = { .step = step, .steps = c->steps, .loss = r->loss, .top1 = r->top1, .lr = r->lr, .images_per_s = l->speed,
+                             .eta_seconds = seconds_left(l), .logged = logged };
     if (l->h->progress) l->h->progress(l->h->ctx, &p);
     charge(l, DOING_LOG);
     return DDPM_OK;
@@ -198,18 +214,26 @@ static ddpm_status finish(loop *l, bool stopped)
     return stopped ? ddpm_fail(DDPM_ESTOPPED, "stopped at step %lld; the state is saved, the same command goes on", (long long)l->s->step) : DDPM_OK;
 }
 
+/* What is asked for between steps. */
+static ddpm_status obey(loop *l, bool *stop)
+{
+    const run_config *c = l->c;
+    const run_request request = l->h->request ? l->h->request(l->h->ctx) : RUN_GO_ON;
+    *stop = request == RUN_SAVE_AND_STOP || (c->hours > 0 && c->times.total >= 3600 * c->hours);
+    return request == RUN_SAVE && l->saved != l->s->step ? save(l, false) : DDPM_OK;
+}
+
 static ddpm_status train(loop *l)
 {
     const run_config *c = l->c;
-    while (!c->steps || l->s->step < c->steps) {
+    bool stop = false;
+    if (make_up(l)) DDPM_TRY(obey(l, &stop));
+    while (!stop && (!c->steps || l->s->step < c->steps)) {
         const ddpm_status status = one_step(l);
         if (status != DDPM_OK) return keep_state(l, status);
-        const run_request request = l->h->request ? l->h->request(l->h->ctx) : RUN_GO_ON;
-        const bool late = c->hours > 0 && c->times.total >= 3600 * c->hours;
-        if (request == RUN_SAVE_AND_STOP || late) return finish(l, true);
-        if (request == RUN_SAVE && l->saved != l->s->step) DDPM_TRY(save(l, false));
+        DDPM_TRY(obey(l, &stop));
     }
-    return finish(l, false);
+    return finish(l, stop);
 }
 
 ddpm_status run_train(run_config *c, const run_hooks *h)

@@ -12,9 +12,10 @@
 /* What a signal asked for; the caller's handler writes it, the run reads it between steps. */
 typedef enum { RUN_GO_ON, RUN_SAVE, RUN_SAVE_AND_STOP } run_request;
 
+/* top1: a classifier's share of right guesses in the step. */
 typedef struct {
     int64_t step, steps;            /* done, and the last one (0: no end)          */
-    double  loss, lr, images_per_s, eta_seconds;
+    double  loss, top1, lr, images_per_s, eta_seconds;
     bool    logged;                 /* a new line went to the log                  */
 } run_progress;
 

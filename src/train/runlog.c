@@ -13,11 +13,13 @@ enum { PATH_SIZE = 4096, MAX_LOG = 1 << 30 };
 struct runlog {
     char    jsonl[PATH_SIZE], csv[PATH_SIZE];
     events *board;
+    int64_t evaluated;               /* step of the last evaluation; -1: none */
 };
 
 const run_validation RUN_NOT_VALIDATED = { -1, -1, -1, -1 };
 
-static const char CSV_HEADER[] = "step,samples,loss,mse,vb,loss_q0,loss_q1,loss_q2,loss_q3,grad_norm,lr,images_per_s,dropped,val_loss,grad_norm_sq,grad_noise_trace,top1,top5,val_top1,val_top5,val_clean_top1,eval,eval_low,eval_high\n";
+static const char CSV_HEADER[] = "step,samples,loss,mse,vb,loss_q0,loss_q1,loss_q2,loss_q3,grad_norm,lr,images_per_s,dropped,val_loss,grad_norm_sq,grad_noise_trace,"
+                                 "top1,top5,val_top1,val_top5,val_clean_top1,eval,eval_low,eval_high\n";
 
 const char *run_activity_name(run_activity a)
 {
@@ -54,6 +56,24 @@ static ddpm_status trim(const char *path, int64_t step, const char *marker)
     return s;
 }
 
+/* Step of the last evaluation in a log; -1: none. */
+static ddpm_status find_evaluation(const char *path, int64_t *step)
+{
+    static const char marker[] = "{\"step\":";
+    uint8_t *text = NULL;
+    size_t len = 0;
+    *step = -1;
+    if (!file_exists(path)) return DDPM_OK;
+    DDPM_TRY(file_read_all(path, MAX_LOG, &text, &len));
+    const char *at = (const char *)text, *end = at + len;
+    for (const char *line_end; at < end && (line_end = memchr(at, '\n', (size_t)(end - at))); at = line_end + 1) {
+        const size_t line = (size_t)(line_end - at);
+        if (line > sizeof marker && !memcmp(at, marker, sizeof marker - 1) && memmem(at, line, "\"eval\":", 7)) *step = strtoll(at + sizeof marker - 1, NULL, 10);
+    }
+    free(text);
+    return DDPM_OK;
+}
+
 /* A table of an earlier version has fewer columns; its lines stay as they are, shorter than the header. */
 static ddpm_status renew_header(const char *path)
 {
@@ -85,6 +105,7 @@ ddpm_status runlog_open(const char *dir, int64_t step, runlog **out)
     snprintf(l->jsonl, sizeof l->jsonl, "%s/log.jsonl", dir);
     snprintf(l->csv, sizeof l->csv, "%s/progress.csv", dir);
     ddpm_status s = trim(l->jsonl, step, "\"step\":");
+    if (s == DDPM_OK) s = find_evaluation(l->jsonl, &l->evaluated);
     if (s == DDPM_OK) s = trim(l->csv, step, NULL);
     if (s == DDPM_OK) s = renew_header(l->csv);
     char board[PATH_SIZE];
@@ -228,15 +249,11 @@ static json *evaluation_json(const log_evaluation *e)
     json *o = json_new_object(), *of = json_new_object(), *list = json_new_array();
     for (int i = 0; i < e->count; i++) {
         const log_measure *m = &e->measure[i];
-        json *one = json_new_object(), *pair = isfinite(m->low) ? json_new_array() : json_new_null();
-        if (isfinite(m->low)) {
-            json_append(pair, json_new_real(m->low));
-            json_append(pair, json_new_real(m->high));
-        }
+        json *one = json_new_object();
         json_put_string(one, "key", m->key);
         json_put_string(one, "name", m->name);
         json_put_real(one, "value", m->value);
-        json_put(one, "interval", pair);
+        json_put(one, "interval", json_new_interval(m->low, m->high));
         json_append(list, one);
     }
     json_put_int(o, "step", e->step);
@@ -279,9 +296,12 @@ static ddpm_status write_scalars(const runlog *l, const log_evaluation *e)
 ddpm_status runlog_evaluation(runlog *l, const log_evaluation *e)
 {
     DDPM_TRY(append_line(l, evaluation_json(e)));
+    l->evaluated = e->step;
     DDPM_TRY(write_evaluation(l, e));
     return write_scalars(l, e);
 }
+
+int64_t runlog_evaluated(const runlog *l) { return l->evaluated; }
 
 ddpm_status runlog_grid(runlog *l, int64_t step, const events_png *grid) { return events_image(l->board, step, "samples", grid); }
 

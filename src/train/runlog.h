@@ -35,10 +35,19 @@ typedef struct {
 ddpm_status runlog_open(const char *dir, int64_t step, runlog **l);
 ddpm_status runlog_write(runlog *l, const log_entry *e);
 /* What was measured of images drawn at `step`: a line of its own. key: "frechet_pca64", name: for people; low, high: NAN where there
- * is no interval. progress.csv has the first one. samples: images trained on so far, as in log_entry. */
+ * is no interval. progress.csv has the first one. */
 typedef struct { const char *key, *name; double value, low, high; } log_measure;
-typedef struct { int64_t step, samples; const char *features; int64_t images, sampling_steps, reference; double seconds; int count; const log_measure *measure; } log_evaluation;
+typedef struct {
+    int64_t     step, samples;               /* samples: images trained on so far, as in log_entry */
+    const char *features;
+    int64_t     images, sampling_steps;      /* drawn, and steps of the sampler that drew them     */
+    int64_t     reference;                   /* images compared with                               */
+    double      seconds;
+    int         count;                       /* at least 1                                         */
+    const log_measure *measure;
+} log_evaluation;
 ddpm_status runlog_evaluation(runlog *l, const log_evaluation *e);
+int64_t     runlog_evaluated(const runlog *l);       /* step of the last one, also of an earlier process; -1: none */
 
 /* The sample grid of `step`, for TensorBoard. */
 ddpm_status runlog_grid(runlog *l, int64_t step, const events_png *grid);

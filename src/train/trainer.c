@@ -87,13 +87,13 @@ static ddpm_status allocate_moments(trainer *tr)
     return tr->losses ? DDPM_OK : ddpm_fail(DDPM_ENOMEM, "no memory for the losses of a step");
 }
 
-static ddpm_status check(const trainer_config *c)
+static ddpm_status check(const unet_config *net, const trainer_config *c)
 {
     if (c->batch < 1) return ddpm_fail(DDPM_EINVAL, "batch_size is %d; it must be positive", c->batch);
     if (c->leaves < 1 || c->leaves > c->batch) return ddpm_fail(DDPM_EINVAL, "leaves is %d; with batch_size %d it must be 1 to %d", c->leaves, c->batch, c->batch);
     assert(c->chunk >= 1 && c->n_ema <= OPTIM_MAX_EMA);
     if (c->min_snr_gamma > 0) DDPM_TRY(min_snr_check(c->p, c->min_snr_gamma));
-    return loss_check(c->loss, c->p);
+    return net->classes_out ? DDPM_OK : loss_check(c->loss, c->p);
 }
 
 static ddpm_status build(trainer *tr, const unet_config *net, nn_backend *b, nn_dtype dtype)
@@ -118,7 +118,7 @@ static int image_channels(const unet_config *net, const process *p)
 ddpm_status trainer_new(const unet_config *net, const trainer_config *c, nn_backend *b, pool *p, nn_dtype dtype, trainer **out)
 {
     *out = NULL;
-    DDPM_TRY(check(c));
+    DDPM_TRY(check(net, c));
     trainer *tr = calloc(1, sizeof *tr);
     if (!tr) return ddpm_fail(DDPM_ENOMEM, "no memory for the trainer");
     *tr = (trainer){ .c = *c, .p = p, .b = b, .pixels = net->height * net->width, .channels = image_channels(net, c->p), .classes = net->classes_out,

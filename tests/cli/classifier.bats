@@ -59,7 +59,14 @@ same() { cmp "$(checkpoint "$1" 12)/$3" "$(checkpoint "$2" 12)/$3"; }
     fails_with 1 "" json last.json mse
     [[ $(head -1 r/progress.csv) == *,top1,top5,val_top1,val_top5,val_clean_top1* ]]
     "$DDPM" plot r --json >plot.json
-    [[ $(json plot.json charts) == *"Right guesses"* ]]
+    [[ $(json plot.json charts) == *"Validation accuracy"* ]]
+    grep -q ">top-1 accuracy<" r/curves.svg && grep -q ">top-5 accuracy<" r/curves.svg
+    "$DDPM" info r --json >info.json
+    [ "$(json info.json val_clean_top1)" = "$(json last.json val_clean_top1)" ]
+    "$DDPM" info r | grep -q "^validation  *top-1"
+    "$DDPM" classifier train distinct $SMALL -o r --steps 152 --lr 5e-3 --noised false --val 3 --val_interval 75 --log_interval 1 --ema_rate 0.9 2>messages
+    grep -q "top-1 [0-9.]* %" messages
+    fails_with 2 "--features RUN" "$DDPM" classifier eval r distinct
     [ ! -e r/samples ]
 }
 
@@ -93,7 +100,11 @@ same() { cmp "$(checkpoint "$1" 12)/$3" "$(checkpoint "$2" 12)/$3"; }
     fails_with 2 "raise --classes_out" classify -o r --classes_out 2
     fails_with 2 "classifier train DATA" "$DDPM" classifier
     fails_with 2 "for classifiers" train -o r --noised false
+    for useless in "num_classes 3" "num_heads_upsample 2" "prediction v" "predict_xstart true" "variance small" "sigma_small true" "loss mse" "sample_interval 5"; do
+        fails_with 2 "--$useless is for models that draw" classify -o r --$useless
+    done
     [ ! -e r ]
+    classify -q -o zero --steps 1 --rescale_betas_zero_snr true       # for models that have it; a classifier predicts nothing that it could ruin
     train -q -o other --steps 1
     fails_with 2 "classes_out (0 there, 3 asked)" "$DDPM" classifier train "$IMAGES" -o other
 }

@@ -26,6 +26,14 @@ differ() { if cmp -s "$1" "$2"; then return 1; fi; }
 
 json() { "$TOOL" --json "$@"; }
 
+real() { json a.json "$1"; }       # KEY of the document a.json
+
+real_near() {      # KEY VALUE: within 1e-9 of it
+    awk -v got="$(real "$1")" -v want="$2" 'BEGIN { d = got - want; exit !(got != "null" && d * d <= 1e-18 * want * want) }'
+}
+
+near() { awk -v a="$1" -v b="$2" -v e="$3" 'BEGIN { d = a - b; exit !(d <= e && -d <= e) }'; }     # A B: within E of each other
+
 checkpoint() { printf '%s/checkpoints/step-%08d' "$1" "$2"; }
 
 wait_for() {       # until the command succeeds, at most ten seconds

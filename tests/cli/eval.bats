@@ -14,8 +14,6 @@ setup() {
 
 eval_() { "$DDPM" eval -q --features pca4 "$@"; }
 
-real() { json a.json "$1"; }
-
 holds() { awk "BEGIN { exit !($1) }"; }
 
 @test "the distance of a set to itself is 0, to others it is not" {
@@ -25,9 +23,13 @@ holds() { awk "BEGIN { exit !($1) }"; }
     [ "$(real n_samples)" -eq 60 ]
     [ "$(real n_reference)" -eq 60 ]
     [ "$(real n_fit)" -eq 60 ]
-    [ "$(real warnings)" = "[]" ]
+    [[ $(real warnings) == *"are the same images"* ]]
+    eval_ "$A" "$A" >text
+    grep -q "the two sets have the same mean and covariance" text
+    [ "$(grep -c "owed\|no more than" text)" -eq 0 ]
     eval_ "$S" "$A" --json >a.json
     [ "$(real n_samples)" -eq 30 ]
+    [[ $(real warnings) != *"are the same images"* ]]
     holds "$(real interval.0) <= $(real frechet_pca4) && $(real frechet_pca4) <= $(real interval.1)"
     holds "$(real frechet_pca4) > 1"
     eval_ "$S" "$A" | grep -q "not an FID"
@@ -126,4 +128,49 @@ holds() { awk "BEGIN { exit !($1) }"; }
     fails_with 2 "no output" "$DDPM" neighbours "$S" "$A"
     fails_with 74 "nowhere" "$DDPM" neighbours "$S" "$A" -o nowhere/out.png
     fails_with 2 "DATA" "$DDPM" neighbours "$S" -o out.png
+}
+
+@test "a distance that is no more than what the number of samples costs says so" {
+    eval_ "$A" "$A" -n 20 | grep -q "no more than what 20 samples cost"
+    eval_ "$S" "$A" | grep -q "is owed to there being only 30 samples"
+}
+
+@test "asking for more images than there are is answered, and bad ones are counted in the report" {
+    eval_ "$B" "$A" -n 500 | grep -q "warning: -n 500: .* has only 40 images, all of which are measured"
+    cp -r "$B" damaged
+    head -c 100 damaged/00003.png >cut && mv cut damaged/00003.png
+    eval_ damaged "$A" | grep -q "39 images of damaged; 1 more could not be read"
+}
+
+@test "images of several sizes are fitted to one where it is asked for, and the report says so" {
+    mkdir mixed
+    cp "$A"/0000*.png mixed
+    "$TOOL" large 12 16 16 3
+    for image in large/*.png; do cp "$image" "mixed/large-${image##*/}"; done
+    fails_with 65 "--image_size N" "$DDPM" eval mixed "$A" --features pca4
+    eval_ mixed "$A" --image_size 8 --bootstrap 0 | grep -q "22 images of mixed, fitted to 8x8x3"
+    eval_ mixed "$A" --image_size 8 --bootstrap 0 --json >a.json
+    [ "$(real image_size)" = "[8,8]" ]
+    "$DDPM" features mixed --image_size 8 --features raw -q -o f.npz | grep -q "192 features .*fitted to 8x8x3"
+    "$DDPM" neighbours mixed "$A" --image_size 8 -q -o n.png | grep -q "fitted to 8x8x3"
+    eval_ "$B" "$A" --json >a.json
+    [ "$(grep -c image_size a.json)" -eq 0 ]
+}
+
+@test "a model as SAMPLES is refused with what draws from it, and a word that is both is told" {
+    run="$BATS_FILE_TMPDIR/run"
+    for model in "$run" fashion-classifier "$(checkpoint "$run" 1)"; do
+        fails_with 2 "ddpm sample $model" "$DDPM" eval "$model" "$A"
+        [[ $output == *--sweep* ]]
+    done
+    "$DDPM" eval fashion fashion:test --features pca2 --bootstrap 0 2>messages
+    grep -q "taken as the data set of that name; the bundled model" messages
+    "$DDPM" eval fashion:test fashion --features pca2 --bootstrap 0 2>messages
+    [ "$(grep -c "bundled model\|the same images" messages)" -eq 0 ]
+    "$DDPM" eval fashion:train fashion -n 50 --features pca2 --bootstrap 0 -q | grep -q "are the same images"
+}
+
+@test "weights of Inception that are no weights" {
+    echo "not found, as a web page says" >junk.pth
+    fails_with 65 "neither a PyTorch file nor safetensors" "$DDPM" eval "$A" "$B" --features inception-pytorch --inception_weights junk.pth
 }

@@ -36,6 +36,7 @@ same() { cmp "$(checkpoint "$1" $3)/$4" "$(checkpoint "$2" $3)/$4"; }
     "$DDPM" plot r --json >p.json
     [ "$(json p.json runs.0.frechet_pca4)" = "$(grep '"eval":' r/log.jsonl | tail -1 >l.json; json l.json eval.metrics.0.value)" ]
     grep -q ">Frechet distance" r/curves.svg
+    grep -q "class='y-label'.*>in pca4, lower is better<" r/curves.svg
 }
 
 @test "a run that goes on keeps the rhythm" {
@@ -86,7 +87,9 @@ same() { cmp "$(checkpoint "$1" $3)/$4" "$(checkpoint "$2" $3)/$4"; }
     [ "$status" -eq 130 ]
     grep -q "the evaluation of step 3 is left out" messages
     [ -d "$(checkpoint r 3)" ]
-    "$DDPM" train "$IMAGES" -q -o r --steps 5                      # nothing is due before step 6
+    "$DDPM" train "$IMAGES" -q -o r --steps 5 --eval_samples 40 --eval_steps 3        # the one of step 3 is made up, the next is due at 6
+    [ "$(grep -c '"eval":' r/log.jsonl)" -eq 1 ]
+    line_of r 3
     [ -d "$(checkpoint r 5)" ]
 }
 

@@ -66,3 +66,12 @@ setup() { load common; }
     "$DDPM" man >/dev/full && status=0 || status=$?
     [ "$status" -eq 74 ]
 }
+
+@test "help takes the word that says what a command does" {
+    diff <("$DDPM" help classifier train) <("$DDPM" help classifier)
+    diff <("$DDPM" help data verify) <("$DDPM" help data)
+    for words in "train x" "data veri" "classifier train x"; do
+        run "$DDPM" help $words
+        [ "$status" -eq 2 ]
+    done
+}

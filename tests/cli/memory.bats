@@ -13,7 +13,7 @@ setup() {
     UNET="--num_channels 32 --num_res_blocks 1 --channel_mult 1,2,2 --attention_resolutions 8 --threads 2 --seed 1"
 }
 
-near() {           # PLAN.json DONE.json
+as_planned() {     # PLAN.json DONE.json
     echo "planned $(json "$1" memory_bytes), taken $(json "$2" peak_rss_bytes)"
     awk -v a="$(json "$1" memory_bytes)" -v b="$(json "$2" peak_rss_bytes)" 'BEGIN { exit !(a > 0.95 * b && a < 1.05 * b) }'
 }
@@ -25,17 +25,17 @@ near() {           # PLAN.json DONE.json
         "$DDPM" plan train "$IMAGES" $UNET --sample_interval 0 $how --json >a.json
         "$DDPM" train "$IMAGES" -q -o r $UNET --sample_interval 0 --steps 1 $how --json >b.json
         echo "$how"
-        near a.json b.json
+        as_planned a.json b.json
     done
 }
 
 @test "memory of training that draws grids, and of going on, is as planned" {
     "$DDPM" plan train "$IMAGES" $UNET --sample_interval 1 --diffusion_steps 50 --batch_size 8 --json >a.json
     "$DDPM" train "$IMAGES" -q -o r $UNET --sample_interval 1 --diffusion_steps 50 --batch_size 8 --steps 1 --json >b.json
-    near a.json b.json
+    as_planned a.json b.json
     "$DDPM" plan train "$IMAGES" -o r $UNET --sample_interval 1 --diffusion_steps 50 --batch_size 8 --steps 2 --json >a.json
     "$DDPM" train "$IMAGES" -q -o r --steps 2 --json >b.json
-    near a.json b.json
+    as_planned a.json b.json
 }
 
 @test "memory of sampling is as planned" {
@@ -44,6 +44,6 @@ near() {           # PLAN.json DONE.json
         "$DDPM" plan sample r --steps 2 --threads 2 $how --json >a.json
         "$DDPM" sample r -q -o a.npz --steps 2 --threads 2 $how --json >b.json
         echo "$how"
-        near a.json b.json
+        as_planned a.json b.json
     done
 }

@@ -117,7 +117,9 @@ twice() { sed -n "s/^<svg.* width='\([0-9]*\)' height='\([0-9]*\)' viewBox.*/\1 
     [ "$(json a.json outliers.samples.outside)" -eq 2 ] && [ "$(json a.json outliers.reference.outside)" -eq 1 ]
     awk "BEGIN { exit !(1 - $(json a.json outliers.samples.outside) / 42 - $(json a.json precision) < 1e-9) }"
     awk "BEGIN { exit !(1 - $(json a.json outliers.reference.outside) / 41 - $(json a.json recall) < 1e-9) }"
-    grep -q ">Samples outside: .* of 42<" a.svg
+    grep -q ">Samples outside the reference: .* of 42<" a.svg
+    grep -q ">sample 4[01]<" a.svg
+    grep -q ">reference $(json a.json outliers.samples.farthest.0.nearest), distance [0-9.]*<" a.svg
     [ "$(grep -c "<image" a.svg)" -eq 6 ]
     fails_with 2 ".png or .svg" "$DDPM" eval samples reference --outliers a.pdf
     "$DDPM" eval some some -q --features pca4 --save_stats some.npz

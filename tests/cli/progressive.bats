@@ -11,7 +11,6 @@ setup() {
 }
 
 progressive() { "$DDPM" progressive "$RUN" "$IMAGES" -q --max_isa generic -n 3 "$@"; }
-near() { awk -v a="$1" -v b="$2" -v e="$3" 'BEGIN { d = a - b; exit !(d <= e && -d <= e) }'; }
 value() { json x.json "$1"; }
 
 @test "pictures, curve and totals" {

@@ -7,7 +7,7 @@ setup_file() {
     mkdir -p classes/0 classes/1
     cp a/0000*.png a/0001*.png classes/0
     cp a/0002*.png a/0003*.png classes/1
-    "$DDPM" classifier train classes $NET --num_head_channels 8 -q -o classifier --steps 3 --diffusion_steps 40
+    "$DDPM" classifier train classes ${NET/--sample_interval 0/} --num_head_channels 8 -q -o classifier --steps 3 --diffusion_steps 40
 }
 
 setup() {
@@ -19,12 +19,6 @@ setup() {
 
 eval_() { "$DDPM" eval -q --features "$RUN" "$@"; }
 
-real() { json a.json "$1"; }
-
-near() {     # KEY VALUE of a.json, within 1e-9 of it
-    awk -v got="$(real "$1")" -v want="$2" 'BEGIN { d = got - want; exit !(got != "null" && d * d <= 1e-18 * want * want) }'
-}
-
 @test "a classifier of one's own is a space with every metric, and no FID" {
     eval_ "$B" "$A" --json >a.json
     [ "$(real schema)" = '"ddpm-eval-1"' ]
@@ -35,6 +29,15 @@ near() {     # KEY VALUE of a.json, within 1e-9 of it
     eval_ "$B" "$A" --precision bf16 --metrics fd --json >a.json
     [ "$(real computed_in)" = '"bf16"' ]
     eval_ "$B" "$A" | grep -q "Not an FID"
+}
+
+@test "features in bf16 are another space, and a model's precision is not that of what measures it" {
+    "$DDPM" features "$A" -q --features "$RUN" --precision bf16 -o half.npz
+    fails_with 2 "only within one space" eval_ "$B" half.npz
+    eval_ "$B" half.npz --precision bf16 --json >a.json
+    [[ $(real space) == '"classifier-'*'-bf16"' ]]
+    "$DDPM" train "$A" ${NET/f32/bf16} -q -o r --steps 2 --diffusion_steps 40 --eval_every 2 --eval_samples 8 --eval_steps 2 --features "$RUN" --bootstrap 0
+    grep -q '"eval":.*"classifier-[0-9a-f]*"' r/log.jsonl
 }
 
 @test "files of features, in parts or whole, and statistics stand for the images" {
@@ -78,16 +81,17 @@ near() {     # KEY VALUE of a.json, within 1e-9 of it
 
 @test "the distance of spatial features, from rows and from guided-diffusion's statistics" {
     "$DDPM" eval "$FEATURES/spatial_a.npz" "$FEATURES/spatial_b.npz" -q --json >a.json
-    near frechet_spatial 4.5524190656127885
-    near frechet_distance 0.48311543135838875
+    real_near frechet_spatial 4.5524190656127885
+    real_near frechet_distance 0.48311543135838875
     "$DDPM" eval "$FEATURES/spatial_a.npz" "$FEATURES/spatial_stats.npz" -q --json >a.json
-    near frechet_spatial 4.5524190656127885
+    real_near frechet_spatial 4.5524190656127885
     "$DDPM" eval "$FEATURES/spatial_a.npz" "$FEATURES/spatial_b.npz" -q --metrics fd,sfid --bootstrap 0 --save_stats s.npz
     "$DDPM" eval s.npz "$FEATURES/spatial_stats.npz" -q --json >a.json
     awk -v x="$(real frechet_spatial)" 'BEGIN { exit !(x < 1e-9) }'
     [ "$(real n_samples)" -eq 50 ]
     fails_with 2 "4 spatial features and the reference 5" "$DDPM" eval "$FEATURES/spatial_narrow.npz" "$FEATURES/spatial_stats.npz" --metrics sfid
     fails_with 2 "only within one space" "$DDPM" eval "$FEATURES/spatial_a.npz" "$FEATURES/spatial_narrow.npz" --metrics sfid
+    fails_with 2 "20000 spatial features; a covariance is computed for at most" "$DDPM" eval "$FEATURES/spatial_wide.npz" "$FEATURES/spatial_wide.npz"
     fails_with 2 "a.npz has none" "$DDPM" eval "$FEATURES/spatial_a.npz" "$FEATURES/a.npz" --metrics sfid
 }
 
@@ -104,6 +108,24 @@ near() {     # KEY VALUE of a.json, within 1e-9 of it
     [ "$(real n_samples)" -eq 40 ]
     fails_with 2 "mean and covariance alone" "$DDPM" eval "$FEATURES/spatial_stats.npz" "$FEATURES/spatial_stats.npz" --metrics fid_inf
     fails_with 2 "too few to extrapolate" "$DDPM" eval "$FEATURES/few.npz" "$FEATURES/b.npz" --metrics fid_inf
+}
+
+@test "a file's space is named with what makes such features, and a classifier says how often it is right" {
+    eval_ "$B" "$A" --metrics fd --save_stats s.npz
+    "$DDPM" features "$A" -q --features "$RUN" -o f.npz
+    for file in s.npz f.npz; do
+        fails_with 2 "--features RUN" "$DDPM" eval "$B" $file
+        [[ $output == *'of the space "classifier-'* ]]
+        eval_ "$B" $file --metrics fd | grep -q "^Frechet"
+    done
+    fails_with 2 "--features inception-pytorch" "$DDPM" eval "$B" "$FEATURES/inception_a.npz"
+    fails_with 2 "a classifier of your own" "$DDPM" eval "$B" "$A" --features pca4 --metrics is
+    "$DDPM" features "$BATS_FILE_TMPDIR/classes" -q --features "$RUN" -o c.npz | grep -q "recognises .* % of them"
+    "$DDPM" features "$BATS_FILE_TMPDIR/classes" -q --features "$RUN" -o c.npz --json >a.json
+    share=$(real top1)
+    [[ $share == 0.* || $share == 1.0 ]]
+    "$DDPM" features "$A" -q --features "$RUN" -o f.npz --json >a.json
+    [ "$(real top1)" = null ]
 }
 
 @test "archives that hold no images" {

@@ -57,13 +57,14 @@ digits() { awk -F, '{ for (i = 8; i < NF; i++) printf "%s,", $i; print "" }' "$1
     sed -i 's/^\(.*,3,1,\)[0-9.]*,/\11234.5,/' t.csv          # a cell that is read is not measured again
     sweep --sweep "steps=2,3,4 eta=0,1" -o t.svg --json >t.json 2>messages
     grep -q "2 of them are in t.csv" messages
-    grep -q "6 of 6" messages
+    grep -q "6 of 6: steps 4, eta 1: Frechet distance [0-9.]*, [0-9.e-]* s an image$" messages
     [ "$(json t.json cells.3.reused)" = true ]
     [ "$(json t.json cells.3.metrics.frechet_pca4.value)" = 1234.5 ]
     [ "$(json t.json cells.4.reused)" = false ]
     diff <(digits whole.csv | sort) <(digits t.csv | sort) >differ.txt || true
     [ "$(grep -c '^<' differ.txt)" -eq 1 ]
-    [ -s t.svg ]
+    grep -q "class='subtitle'.* images against " t.svg
+    [ "$(grep -c "class='x-tick'" t.svg)" -eq $(( 3 * $(grep -c "class='title'" t.svg) )) ]
     sweep --sweep "steps=2,3,4 eta=0,1" -q -o whole.csv >again.txt       # nothing is left to do
     diff whole.txt again.txt
 }
