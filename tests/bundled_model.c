@@ -1,8 +1,10 @@
 /* The bundled model draws what it is asked for: of 500 samples, 50 of each class, at
  * least 70 % have the asked class by their nearest neighbour among the 60,000
- * training images. Real test images reach 85 %, which checks the yardstick.
+ * training images. Real test images reach 85 %, which checks the yardstick. The
+ * bundled classifier recognises at least 87 % of the 10,000 test images.
  *
  *   bundled_model [MODEL]      another model of Fashion-MNIST instead */
+#include "api/classifier.h"
 #include "api/tool.h"
 #include "base/pool.h"
 #include "data/dataset.h"
@@ -137,9 +139,52 @@ static void test_samples_have_their_class(void **state)
     assert_true(drawn >= SAMPLES * 70 / 100);
 }
 
+/* How many of n images have the class that the classifier finds most probable. */
+static int count_recognised(classifier *c, const uint8_t *images, const int *want, int n)
+{
+    float *logits = malloc((size_t)n * CLASSES * sizeof *logits);
+    int hits = 0;
+    assert_non_null(logits);
+    check(classifier_features(c, images, n, SIDE, SIDE, 1, NULL, logits));
+    for (int i = 0; i < n; i++) {
+        const float *l = logits + i * CLASSES;
+        int best = 0;
+        for (int k = 1; k < CLASSES; k++)
+            if (l[k] > l[best]) best = k;
+        hits += best == want[i];
+    }
+    free(logits);
+    return hits;
+}
+
+static void test_classifier_recognises(void **state)
+{
+    (void)state;
+    enum { TEST = 10000 };
+    uint8_t *images = malloc((size_t)TEST * PIXELS);
+    int *want = malloc(TEST * sizeof *want);
+    settings *s = calloc(1, sizeof *s);
+    engine e;
+    classifier *c = NULL;
+    assert_true(images && want && s);
+    settings_defaults(s);
+    check(settings_set(s, "precision", "f32", ORIGIN_COMMAND_LINE));
+    check(engine_new(s, &e));
+    check(classifier_open("models/fashion-classifier", &e, &c));
+    read_images("fashion:test", TEST, images, want);
+    const int hits = count_recognised(c, images, want, TEST);
+    print_message("the classifier recognises %.2f %% of real test images\n", 100.0 * hits / TEST);
+    assert_true(hits >= TEST * 87 / 100);
+    classifier_close(c);
+    engine_free(&e);
+    free(s);
+    free(images);
+    free(want);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1) model = argv[1];
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_samples_have_their_class) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_classifier_recognises), cmocka_unit_test(test_samples_have_their_class) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
