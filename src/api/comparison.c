@@ -79,10 +79,11 @@ static ddpm_status check_sizes(comparison *c)
     return DDPM_OK;
 }
 
-static bool resampled(const comparison *c)
+/* Whether a distance of so many numbers gets an interval. */
+static bool resampled(const comparison *c, unsigned metric, size_t dims)
 {
     const bool given = settings_origin(c->request, "bootstrap") > ORIGIN_DEFAULT;
-    return c->wanted & METRIC_FD && c->s.v->bootstrap && c->samples.kind != SIDE_STATISTICS && (given || c->samples.dims <= EVAL_INTERVAL_DIMS);
+    return c->wanted & metric && c->s.v->bootstrap && c->samples.kind != SIDE_STATISTICS && (given || dims <= EVAL_INTERVAL_DIMS);
 }
 
 /* What each side has to keep of its images for what is wanted. */
@@ -92,10 +93,12 @@ static ddpm_status begin_side(comparison *c, eval_side *side)
     unsigned keep = 0;
     if (side->kind != SIDE_IMAGES) return DDPM_OK;
     side->dims = feature_space_dims(c->space);
-    if (c->wanted & METRICS_OF_ROWS || (of_samples && (c->wanted & METRIC_FID_INF || resampled(c)))) keep |= KEEP_ROWS;
+    side->spatial_dims = feature_space_spatial(c->space);
+    if (c->wanted & METRICS_OF_ROWS || (of_samples && (c->wanted & METRIC_FID_INF || resampled(c, METRIC_FD, side->dims)))) keep |= KEEP_ROWS;
     if (of_samples && c->wanted & METRIC_IS) keep |= KEEP_LOGITS;
     if (c->wanted & (of_samples ? METRIC_FD : METRIC_FD | METRIC_FID_INF)) keep |= KEEP_MOMENTS;
     if (c->wanted & METRIC_SFID) keep |= KEEP_SPATIAL;
+    if (of_samples && resampled(c, METRIC_SFID, side->spatial_dims)) keep |= KEEP_SPATIAL_ROWS;
     if (c->s.v->outliers[0]) keep |= KEEP_ROWS | KEEP_INDEX;
     return side_begin(side, c->space, keep, c->s.threads);
 }
@@ -191,7 +194,8 @@ static void describe_frechet(comparison *c)
     const int64_t a = c->samples.count, b = c->reference.count;
     const int64_t least = !b || (a && a < b) ? a : b;
     *f = (eval_frechet){ .have = c->wanted & METRICS_FRECHET, .inception = features_are_inception(c->name), .input = input_of(c), .of_files = of_files,
-                         .dims = c->samples.dims, .n_samples = a, .n_least = least ? least : INT64_MAX, .replicates = resampled(c) ? c->s.v->bootstrap : 0 };
+                         .dims = c->samples.dims, .n_samples = a, .n_least = least ? least : INT64_MAX, .replicates = resampled(c, METRIC_FD, c->samples.dims) ? c->s.v->bootstrap : 0,
+                         .spatial_replicates = resampled(c, METRIC_SFID, c->samples.spatial_dims) ? c->s.v->bootstrap : 0 };
     if (pixels) snprintf(f->in, sizeof f->in, "%s", feature_space_name(c->space));
     if (pixels) snprintf(f->key, sizeof f->key, "frechet_%s", f->in);
     else snprintf(f->key, sizeof f->key, "%s", of_files ? "frechet" : f->inception ? "frechet_inception_distance" : "frechet_distance");

@@ -108,14 +108,13 @@ static ddpm_status measure_spatial(eval_side *samples, const eval_session *s, co
 }
 
 /* From resampled sets of the samples. */
-static ddpm_status resample(const metric_rows *rows, const eval_session *s, const frechet_target *t, eval_frechet *r)
+static ddpm_status resample(const metric_rows *rows, const eval_session *s, const frechet_target *t, double distance, int sets, bootstrap_interval *interval)
 {
-    const int sets = r->replicates;
     eval_watch w = { .s = s, .what = "interval", .unit = "resampled sets", .begin = clock_now() };
     const bootstrap_input in = { .rows = rows, .seed = (uint64_t)s->v->seed, .work = { s->threads, eval_watch_step, &w } };
     double *replicate = calloc((size_t)sets, sizeof *replicate);
     const ddpm_status status = replicate ? bootstrap_frechet(&in, t, sets, replicate) : ddpm_fail(DDPM_ENOMEM, "no memory for %d resampled sets", sets);
-    if (status == DDPM_OK) bootstrap_summarise(r->whole.distance, EVAL_LEVEL, replicate, sets, &r->interval);
+    if (status == DDPM_OK) bootstrap_summarise(distance, EVAL_LEVEL, replicate, sets, interval);
     free(replicate);
     return status;
 }
@@ -130,8 +129,10 @@ static ddpm_status extrapolate(const metric_rows *rows, const eval_session *s, c
 ddpm_status eval_frechet_measure(eval_side *samples, const eval_session *s, const frechet_targets *t, eval_frechet *r)
 {
     if (r->have & METRIC_FD) DDPM_TRY(measure_whole(samples, s, t, r));
-    if (r->have & METRIC_FD && r->replicates) DDPM_TRY(resample(&samples->rows, s, t->whole, r));
+    if (r->have & METRIC_FD && r->replicates) DDPM_TRY(resample(&samples->rows, s, t->whole, r->whole.distance, r->replicates, &r->interval));
     if (r->have & METRIC_SFID) DDPM_TRY(measure_spatial(samples, s, t, r));
+    if (r->have & METRIC_SFID && r->spatial_replicates)
+        DDPM_TRY(resample(&samples->spatial_rows, s, t->spatial, r->spatial.distance, r->spatial_replicates, &r->spatial_interval));
     return r->have & METRIC_FID_INF ? extrapolate(&samples->rows, s, t->whole, r) : DDPM_OK;
 }
 
@@ -143,10 +144,13 @@ static const char *endless_name_of(const eval_frechet *r) { return r->inception 
 static const char *spatial_key_of(const eval_frechet *r)  { return r->inception && !r->of_files ? "sfid" : "frechet_spatial"; }
 static const char *endless_key_of(const eval_frechet *r)  { return r->inception ? "fid_infinity" : "frechet_infinity"; }
 
-static metric_interval interval_of(const eval_frechet *r)
+static metric_interval interval_of(int replicates, const bootstrap_interval *i)
 {
-    return r->replicates ? (metric_interval){ r->interval.low, r->interval.high } : (metric_interval){ NAN, NAN };
+    return replicates ? (metric_interval){ i->low, i->high } : (metric_interval){ NAN, NAN };
 }
+
+static metric_interval whole_interval(const eval_frechet *r)   { return interval_of(r->replicates, &r->interval); }
+static metric_interval spatial_interval(const eval_frechet *r) { return interval_of(r->spatial_replicates, &r->spatial_interval); }
 
 /* What rounding took from a distance, where the covariance is singular or it is more than nothing. */
 static void print_clamped(FILE *f, const frechet_result *d, int64_t n, size_t dims)
@@ -190,7 +194,9 @@ void eval_frechet_print(const eval_frechet *r, FILE *f)
         fprintf(f, "%s %.6g, 95 %% interval %.6g to %.6g: on the line through random subsets of the samples, which adds %.4g for %lld of them\n", endless_name_of(r),
                 r->endless.value, r->endless.interval.low, r->endless.interval.high, r->endless.slope / (double)r->n_samples, (long long)r->n_samples);
     if (!(r->have & METRIC_SFID)) return;
-    fprintf(f, "%s %.6g, lower is closer (%zu spatial features)\n", spatial_name_of(r), r->spatial.distance, r->spatial_dims);
+    fprintf(f, "%s %.6g", spatial_name_of(r), r->spatial.distance);
+    if (r->spatial_replicates) fprintf(f, ", 95 %% interval %.6g to %.6g", r->spatial_interval.low, r->spatial_interval.high);
+    fprintf(f, ", lower is closer (%zu spatial features)\n", r->spatial_dims);
     print_clamped(f, &r->spatial, r->n_least, r->spatial_dims);
 }
 
@@ -198,17 +204,20 @@ void eval_frechet_put(const eval_frechet *r, json *o)
 {
     const bool have = r->have & METRIC_FD, sets = r->replicates > 0;
     if (have) json_put_real(o, r->key, r->whole.distance);
-    eval_put_interval(o, "interval", interval_of(r));
+    eval_put_interval(o, "interval", whole_interval(r));
     json_put_real(o, "level", EVAL_LEVEL);
     json_put_int(o, "bootstrap", r->replicates);
     json_put_real(o, "standard_error", sets ? r->interval.deviation : NAN);
     json_put_real(o, "bias", sets ? r->interval.bias : NAN);
     json_put_real(o, "of_means", have ? r->whole.of_means : NAN);
     json_put_real(o, "clamped", have ? r->whole.clamped : NAN);
-    if (r->have & METRIC_SFID) json_put_real(o, spatial_key_of(r), r->spatial.distance);
-    else if (r->of_files) json_put(o, spatial_key_of(r), json_new_null());
-    if (!(r->have & METRIC_FID_INF)) return;
     char interval[64];
+    if (r->have & METRIC_SFID) {
+        snprintf(interval, sizeof interval, "%s_interval", spatial_key_of(r));
+        json_put_real(o, spatial_key_of(r), r->spatial.distance);
+        if (!r->of_files) eval_put_interval(o, interval, spatial_interval(r));
+    } else if (r->of_files) json_put(o, spatial_key_of(r), json_new_null());
+    if (!(r->have & METRIC_FID_INF)) return;
     snprintf(interval, sizeof interval, "%s_interval", endless_key_of(r));
     json_put_real(o, endless_key_of(r), r->endless.value);
     eval_put_interval(o, interval, r->endless.interval);
@@ -216,8 +225,7 @@ void eval_frechet_put(const eval_frechet *r, json *o)
 
 void eval_frechet_values(const eval_frechet *r, eval_result *result)
 {
-    const metric_interval none = { NAN, NAN };
-    if (r->have & METRIC_FD) eval_value_add(result, r->key, r->whole.distance, interval_of(r));
-    if (r->have & METRIC_SFID) eval_value_add(result, spatial_key_of(r), r->spatial.distance, none);
+    if (r->have & METRIC_FD) eval_value_add(result, r->key, r->whole.distance, whole_interval(r));
+    if (r->have & METRIC_SFID) eval_value_add(result, spatial_key_of(r), r->spatial.distance, spatial_interval(r));
     if (r->have & METRIC_FID_INF) eval_value_add(result, endless_key_of(r), r->endless.value, r->endless.interval);
 }

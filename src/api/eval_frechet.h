@@ -30,12 +30,12 @@ typedef struct {
     bool     equal;                      /* both sets have the same mean and covariance, up to rounding   */
     int64_t  n_samples, n_least;         /* n_least: of the smaller set; INT64_MAX: not known             */
     frechet_result     whole, spatial;
-    int                replicates;       /* resampled sets of the interval; 0: none                       */
-    bootstrap_interval interval;
+    int                replicates, spatial_replicates;           /* resampled sets of the intervals; 0: none  */
+    bootstrap_interval interval, spatial_interval;
     extrapolate_result endless;
 } eval_frechet;
 
-/* r->have, ->replicates say what to measure. EINVAL: spatial features of other numbers. The samples' rows are needed for an interval and for METRIC_FID_INF. */
+/* r->have, ->replicates, ->spatial_replicates say what to measure. EINVAL: spatial features of other numbers. The samples' rows are needed for an interval and for METRIC_FID_INF. */
 ddpm_status eval_frechet_measure(eval_side *samples, const eval_session *s, const frechet_targets *t, eval_frechet *r);
 
 /* Lines of text, keys of the document, values of a judge. */

@@ -14,6 +14,7 @@ static void take_rows(eval_side *side)
 {
     side->rows = side->file.rows;
     side->logits = side->file.logits;
+    side->spatial_rows = side->file.spatial;
     side->count = (int64_t)side->rows.n;
 }
 
@@ -76,7 +77,7 @@ void side_close(eval_side *side)
     features_close(&side->file);
     statistics_free(&side->stored);
     side_drop_moments(side);
-    for (int i = 0; i < 2; i++) free(side->kept[i]);
+    for (int i = 0; i < 3; i++) free(side->kept[i]);
     free(side->index);
     free(side->numbers);
     free(side->scratch);
@@ -96,6 +97,7 @@ ddpm_status side_begin(eval_side *side, const feature_space *space, unsigned kee
     side->batch = (int)batch;
     side->rows = (metric_rows){ .dims = dims, .wide = feature_space_wide(space) };
     side->logits = (metric_rows){ .dims = side->classes };
+    side->spatial_rows = (metric_rows){ .dims = spatial };
     side->numbers = calloc(BLOCK * widest, sizeof *side->numbers);
     side->scratch = calloc(batch * dims, sizeof(double));
     if (keep & KEEP_SPATIAL) side->spatial = calloc(batch * spatial, sizeof *side->spatial);
@@ -142,17 +144,19 @@ static ddpm_status check_finite(const eval_side *side, const char *what, const m
 
 static ddpm_status add_batch(eval_side *side, feature_space *space, const uint8_t *images, int n)
 {
-    void *features = side->scratch, *logits = NULL;
+    void *features = side->scratch, *logits = NULL, *spatials = side->spatial;
     if (side->keep & KEEP_ROWS) DDPM_TRY(reserve(side, 0, &side->rows, (size_t)n, &features));
     if (side->keep & KEEP_LOGITS) DDPM_TRY(reserve(side, 1, &side->logits, (size_t)n, &logits));
-    DDPM_TRY(feature_space_map(space, images, n, features, logits, side->spatial));
-    const metric_rows rows = { features, (size_t)n, side->dims, side->rows.wide }, spatial = { side->spatial, (size_t)n, side->spatial_dims, false };
+    if (side->keep & KEEP_SPATIAL_ROWS) DDPM_TRY(reserve(side, 2, &side->spatial_rows, (size_t)n, &spatials));
+    DDPM_TRY(feature_space_map(space, images, n, features, logits, spatials));
+    const metric_rows rows = { features, (size_t)n, side->dims, side->rows.wide }, spatial = { spatials, (size_t)n, side->spatial_dims, false };
     const metric_rows scores = { logits, (size_t)n, side->classes, false };
     DDPM_TRY(check_finite(side, "feature", &rows));
     DDPM_TRY(check_finite(side, "logit", &scores));
     DDPM_TRY(check_finite(side, "spatial feature", &spatial));
     if (side->keep & KEEP_ROWS) side->rows.n += (size_t)n;
     if (side->keep & KEEP_LOGITS) side->logits.n += (size_t)n;
+    if (side->keep & KEEP_SPATIAL_ROWS) side->spatial_rows.n += (size_t)n;
     if (side->of_rows) add_moments(side, side->of_rows, &rows);
     if (side->of_spatial) add_moments(side, side->of_spatial, &spatial);
     side->count += n;
@@ -192,7 +196,7 @@ ddpm_status side_read(eval_side *side, feature_space *space, const eval_session 
 
 void side_clear(eval_side *side)
 {
-    side->rows.n = side->logits.n = 0;
+    side->rows.n = side->logits.n = side->spatial_rows.n = 0;
     side->count = side->bad = 0;
     if (side->of_rows) moments_clear(side->of_rows);
     if (side->of_spatial) moments_clear(side->of_spatial);

@@ -13,8 +13,8 @@
 typedef enum { SIDE_IMAGES, SIDE_FEATURES, SIDE_STATISTICS } side_kind;
 
 /* What is made of images: rows and logits as they are, mean and covariance of the features and of the spatial ones,
- * the numbers of the images that are read. */
-enum { KEEP_ROWS = 1, KEEP_LOGITS = 2, KEEP_MOMENTS = 4, KEEP_SPATIAL = 8, KEEP_INDEX = 16 };
+ * the numbers of the images that are read, the spatial features as they are (with KEEP_SPATIAL). */
+enum { KEEP_ROWS = 1, KEEP_LOGITS = 2, KEEP_MOMENTS = 4, KEEP_SPATIAL = 8, KEEP_INDEX = 16, KEEP_SPATIAL_ROWS = 32 };
 
 typedef struct {
     const char *word;                        /* borrowed                                               */
@@ -26,11 +26,11 @@ typedef struct {
     int         h, w, c;                     /* of images                                              */
     feature_set file;
     statistics  stored;
-    metric_rows rows, logits;                /* n 0: none, or not kept                                 */
+    metric_rows rows, logits, spatial_rows;  /* n 0: none, or not kept                                 */
 
     unsigned    keep;                        /* of images                                              */
-    void       *kept[2];                     /* rows, logits                                           */
-    size_t      room[2];                     /* in rows of them                                        */
+    void       *kept[3];                     /* rows, logits, spatial rows                             */
+    size_t      room[3];                     /* in rows of them                                        */
     int64_t    *index;                       /* [count] of the images in `set`, with KEEP_INDEX        */
     moments    *of_rows, *of_spatial;
     double     *numbers;                     /* a block of rows as doubles                             */

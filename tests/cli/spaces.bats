@@ -95,6 +95,16 @@ eval_() { "$DDPM" eval -q --features "$RUN" "$@"; }
     fails_with 2 "a.npz has none" "$DDPM" eval "$FEATURES/spatial_a.npz" "$FEATURES/a.npz" --metrics sfid
 }
 
+@test "the interval of the spatial distance is that of the same rows as features" {
+    "$DDPM" eval "$FEATURES/spatial_a.npz" "$FEATURES/spatial_b.npz" -q --metrics sfid --json >spatial.json
+    "$DDPM" eval "$FEATURES/spatial_rows_a.npz" "$FEATURES/spatial_rows_b.npz" -q --metrics fd --json >rows.json
+    [ "$(json spatial.json frechet_spatial)" = "$(json rows.json frechet_distance)" ]
+    [ "$(json spatial.json frechet_spatial_interval)" = "$(json rows.json interval)" ]
+    [[ $(json rows.json interval) == [[]* ]]
+    "$DDPM" eval "$FEATURES/spatial_a.npz" "$FEATURES/spatial_b.npz" -q --metrics sfid --bootstrap 0 --json >none.json
+    [ "$(json none.json frechet_spatial_interval)" = null ]
+}
+
 @test "the distance of infinitely many samples, only where it is asked for" {
     "$DDPM" eval "$FEATURES/a.npz" "$FEATURES/b.npz" -q --metrics fd,fid_inf --bootstrap 0 --json >a.json
     awk -v fd="$(real frechet_distance)" -v v="$(real frechet_infinity)" -v low="$(real frechet_infinity_interval.0)" -v high="$(real frechet_infinity_interval.1)" \
