@@ -67,7 +67,12 @@ static void misfits_are_explained(void **state)
     nn_conv2d(g, "c", (nn_conv_args){ .x = h, .x2 = input(g, 2, 2, 2), .out = 3 });
     expect_sentence(g, DDPM_ESHAPE, "c: ", "x2 is 1x2x2x2");
 
-    g = nn_graph_new(NN_F32);
+}
+
+static void misfits_of_inputs_and_names_are_explained(void **state)
+{
+    (void)state;
+    nn_graph *g = nn_graph_new(NN_F32);
     nn_timestep_embed(g, nn_input(g, "t", (nn_shape){ 1, 1, 1, 1 }, NN_F32, false), 2, true, 1, 10000);
     expect_sentence(g, DDPM_ESHAPE, "timestep_embed: ", "dimension 2");
 
@@ -76,7 +81,7 @@ static void misfits_are_explained(void **state)
     expect_sentence(g, DDPM_ESHAPE, "label: ", "is f32, needs i32");
 
     g = nn_graph_new(NN_F32);
-    h = input(g, 4, 4, 2);
+    nn_tensor *h = input(g, 4, 4, 2);
     nn_conv2d(g, "twice", (nn_conv_args){ .x = h, .out = 2 });
     nn_conv2d(g, "twice", (nn_conv_args){ .x = h, .out = 2 });
     expect_sentence(g, DDPM_EINVAL, "twice.weight: ", "name");
@@ -160,7 +165,7 @@ static void plans_refuse_what_cannot_train(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(misfits_are_explained), cmocka_unit_test(convolutions_must_fit),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(misfits_are_explained), cmocka_unit_test(misfits_of_inputs_and_names_are_explained), cmocka_unit_test(convolutions_must_fit),
                                         cmocka_unit_test(plans_refuse_what_cannot_train) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
